@@ -1,0 +1,3 @@
+module github.com/palier-ota/palier
+
+go 1.26

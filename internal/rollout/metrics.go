@@ -1,0 +1,90 @@
+package rollout
+
+// Metric names something a Gate can watch. The order of AllMetrics is fixed: stored tallies index by it.
+type Metric string
+
+// The metrics.
+const (
+	Crash           Metric = "crash"            // first crash of the app on the device
+	ANR             Metric = "anr"              // first "application not responding"
+	BootFailure     Metric = "boot_failure"     // the bundle could not be activated or never said it was ready
+	Silence         Metric = "silence"          // asked for updates, then never again within the horizon
+	ErrorLog        Metric = "error"            // first JavaScript error or unhandled rejection
+	LoadTime        Metric = "load_time"        // first page or app load slower than the boundary
+	APITime         Metric = "api_time"         // first API response slower than the boundary
+	SessionLength   Metric = "session_length"   // first session shorter than the boundary
+	FeatureUse      Metric = "feature_use"      // first use of a tracked feature; fewer is harm
+	Feedback        Metric = "feedback"         // first negative feedback
+	DownloadFailure Metric = "download_failure" // first download, checksum, decrypt or unzip failure
+	Adoption        Metric = "adoption"         // first check that already runs the candidate; shown, not gated
+)
+
+// Category groups metrics.
+type Category string
+
+// The categories.
+const (
+	Stability    Category = "stability"
+	Performance  Category = "performance"
+	Engagement   Category = "engagement"
+	Distribution Category = "distribution"
+)
+
+// Comparison says what a metric's candidate count is held against.
+type Comparison uint8
+
+// The comparisons.
+const (
+	// AgainstControl compares the two arms hour by hour: harm is more events than the design share predicts.
+	AgainstControl Comparison = iota
+	// AgainstControlFewer is the same with harm being fewer events.
+	AgainstControlFewer
+	// AgainstLimit compares candidates that failed with candidates that entered, for events that a control device
+	// cannot have because it is offered nothing.
+	AgainstLimit
+	// ShownOnly metrics are counted and drawn, never judged.
+	ShownOnly
+)
+
+// MetricInfo describes a Metric and its default Gate.
+type MetricInfo struct {
+	Metric     Metric
+	Category   Category
+	Comparison Comparison
+	Gate       Gate    // the default
+	AlphaShare float64 // its part of the release's alpha; the shares of all gated metrics sum to 1
+}
+
+// NumMetrics is the length of AllMetrics.
+const NumMetrics = 12
+
+// AllMetrics lists every metric, in the fixed order of stored tallies.
+func AllMetrics() [NumMetrics]MetricInfo {
+	gate := func(m Metric, margin, severe, limit float64, a Action) Gate {
+		return Gate{Metric: m, Margin: margin, Severe: severe, Limit: limit, Action: a}
+	}
+	return [NumMetrics]MetricInfo{
+		{Crash, Stability, AgainstControl, gate(Crash, 1.5, 3, 0, ActionPause), .35},
+		{ANR, Stability, AgainstControl, gate(ANR, 1.5, 3, 0, ActionPause), .05},
+		{BootFailure, Stability, AgainstLimit, gate(BootFailure, 1.5, 3, .02, ActionPause), .15},
+		{Silence, Stability, AgainstControl, gate(Silence, 1.5, 3, 0, ActionPause), .15},
+		{ErrorLog, Stability, AgainstControl, gate(ErrorLog, 1.5, 3, 0, ActionPause), .05},
+		{LoadTime, Performance, AgainstControl, gate(LoadTime, 1.5, 0, 0, ActionRollback), .05},
+		{APITime, Performance, AgainstControl, gate(APITime, 1.5, 0, 0, ActionRollback), .05},
+		{SessionLength, Engagement, AgainstControl, gate(SessionLength, 1.5, 0, 0, ActionHalt), .03},
+		{FeatureUse, Engagement, AgainstControlFewer, gate(FeatureUse, 1.5, 0, 0, ActionHalt), .03},
+		{Feedback, Engagement, AgainstControl, gate(Feedback, 1.5, 0, 0, ActionHalt), .04},
+		{DownloadFailure, Distribution, AgainstLimit, gate(DownloadFailure, 1.5, 0, .05, ActionPause), .05},
+		{Adoption, Distribution, ShownOnly, Gate{Metric: Adoption, Off: true}, 0},
+	}
+}
+
+// Index returns m's place in AllMetrics, or -1 for a name that is none.
+func (m Metric) Index() int {
+	for i, info := range AllMetrics() {
+		if info.Metric == m {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,123 @@
+package rollout
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Percent is a share of devices in units of 10⁻⁷ percent, so that 100 % is 10⁹: the number of positions of the
+// bucketing hash. A device at position p is inside a Percent q iff p < q, with no rounding anywhere. In documents it
+// is a decimal number of percent with at most seven places: 5, 12.5, 0.0000001.
+type Percent int64
+
+const (
+	// OnePercent is 1 % in the units of Percent.
+	OnePercent Percent = 10_000_000
+	// Everyone is 100 %: the whole position space.
+	Everyone Percent = 100 * OnePercent
+)
+
+// Share returns p as a fraction of one, for statistics only; decisions use the integer.
+func (p Percent) Share() float64 { return float64(p) / float64(Everyone) }
+
+// String returns the shortest decimal that reads back as p, without a percent sign.
+func (p Percent) String() string {
+	sign := ""
+	if p < 0 {
+		sign, p = "-", -p
+	}
+	s := sign + strconv.FormatInt(int64(p/OnePercent), 10)
+	if frac := p % OnePercent; frac != 0 {
+		s += "." + strings.TrimRight(fmt.Sprintf("%07d", int64(frac)), "0")
+	}
+	return s
+}
+
+// ParsePercent reads a decimal number of percent, such as "12.5". It fails on anything else, on more than seven
+// decimals and outside 0…100.
+func ParsePercent(s string) (Percent, error) {
+	whole, frac, _ := strings.Cut(s, ".")
+	if whole == "" || len(whole) > 3 || len(frac) > 7 || strings.Trim(whole+frac, "0123456789") != "" {
+		return 0, fmt.Errorf("percent %q: want a decimal number from 0 to 100 with at most 7 decimals", s)
+	}
+	n, _ := strconv.ParseInt(whole+frac+strings.Repeat("0", 7-len(frac)), 10, 64)
+	if Percent(n) > Everyone {
+		return 0, fmt.Errorf("percent %s: want 0 to 100", s)
+	}
+	return Percent(n), nil
+}
+
+// MarshalJSON writes p as a JSON number.
+func (p Percent) MarshalJSON() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalJSON reads a JSON number of percent.
+func (p *Percent) UnmarshalJSON(b []byte) error {
+	q, err := ParsePercent(string(b))
+	if err != nil {
+		return err
+	}
+	*p = q
+	return nil
+}
+
+// Duration is a time.Duration written the way people write holds: "24h", "90m", "3d". A day is 24 hours.
+type Duration time.Duration
+
+// Std returns d as a time.Duration.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// String returns the shortest form that ParseDuration reads back.
+func (d Duration) String() string {
+	if d == 0 {
+		return "0"
+	}
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// ParseDuration reads "24h", "1h30m", "3d", "2d12h" or "0". It refuses negative durations.
+func ParseDuration(s string) (Duration, error) {
+	text, days := s, time.Duration(0)
+	if head, tail, ok := strings.Cut(s, "d"); ok {
+		n, err := strconv.Atoi(head)
+		if err != nil || n < 0 || n > 3650 {
+			return 0, fmt.Errorf("duration %q: want something like 24h, 90m or 3d", s)
+		}
+		text, days = tail, time.Duration(n)*24*time.Hour
+	}
+	var d time.Duration
+	if text != "" || days == 0 {
+		var err error
+		if d, err = time.ParseDuration(text); err != nil || d < 0 {
+			return 0, fmt.Errorf("duration %q: want something like 24h, 90m or 3d", s)
+		}
+	}
+	return Duration(days + d), nil
+}
+
+// MarshalJSON writes d as a string.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+
+// UnmarshalJSON reads the string form.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return errors.New(`duration: want a string such as "24h"`)
+	}
+	v, err := ParseDuration(s)
+	if err != nil {
+		return err
+	}
+	*d = v
+	return nil
+}

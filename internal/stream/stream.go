@@ -1,0 +1,68 @@
+// Package stream is the durable log between those who hear of telemetry and those who count it.
+//
+// Records carry the key of the device they came from; a key always falls on the same shard, and a shard keeps the order
+// of appends, so a device's events are read in the order in which they were acknowledged. Reading is at least once: a
+// reader keeps its own checkpoint, next to what it computed, and may see a record again after a crash.
+//
+// Each engine is one folder beside this one and passes the suite in streamtest unchanged.
+package stream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+)
+
+// Limits of the contract, which are Kinesis's.
+const (
+	MaxRecordBytes = 1_000_000
+	MaxBatch       = 500
+)
+
+// Errors of the contract.
+var (
+	// ErrOverloaded: the log takes no more right now; nothing of the batch that is not already acknowledged was
+	// promised. The sender should come back later.
+	ErrOverloaded = errors.New("telemetry log overloaded")
+	ErrTooLarge   = errors.New("record or batch too large")
+)
+
+// Record is one entry to append.
+type Record struct {
+	Key  uint64 // hash of the device: decides the shard
+	Data []byte
+}
+
+// Position is a place in a shard. The zero value is before the first record. Positions of one shard are ordered by
+// Compare.
+type Position string
+
+// Compare orders two positions of the same shard: they are decimal numbers without leading zeros, as Kinesis's
+// sequence numbers are.
+func (p Position) Compare(q Position) int {
+	if c := cmp.Compare(len(p), len(q)); c != 0 {
+		return c
+	}
+	return cmp.Compare(p, q)
+}
+
+// Delivered is one record as read.
+type Delivered struct {
+	Position Position
+	Data     []byte
+}
+
+// Stream is the contract. All methods honour the context's deadline and may be called concurrently.
+type Stream interface {
+	// Append makes all records durable, then returns nil. On an error any part of the batch may have been appended:
+	// the sender repeats the whole batch, and readers must tolerate the duplicates.
+	Append(ctx context.Context, batch []Record) error
+	// Shards lists the shard names; it does not change while an engine is open.
+	Shards(ctx context.Context) ([]string, error)
+	// Read returns up to limit records of the shard after the position, oldest first; none when there are no more yet.
+	Read(ctx context.Context, shard string, after Position, limit int) ([]Delivered, error)
+	// Trim lets the engine forget records of the shard up to and including the position, once they are old enough for
+	// its retention; it may keep them longer.
+	Trim(ctx context.Context, shard string, upTo Position) error
+	Close() error
+}
