@@ -180,7 +180,7 @@ const (
 type Gate struct {
 	Metric Metric  `json:"metric"`
 	Margin float64 `json:"margin,omitempty"` // ratio candidate/control that a certificate must exclude; > 1
-	Severe float64 `json:"severe,omitempty"` // lower bound on the ratio from which the action becomes rollback; 0 = never
+	Severe float64 `json:"severe,omitempty"` // lower bound on the ratio from which the action becomes rollback; 0 = never, in an override the default
 	Limit  float64 `json:"limit,omitempty"`  // for metrics without a control: the rate that is still normal, 0…1
 	Action Action  `json:"action,omitempty"`
 	Off    bool    `json:"off,omitempty"` // do not watch this metric
@@ -216,9 +216,11 @@ func (s *Salt) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &text); err != nil {
 		return fmt.Errorf("salt: %w", err)
 	}
-	if n, err := hex.Decode(s[:], []byte(text)); err != nil || n != len(s) || len(text) != 2*len(s) {
+	digits, err := hex.DecodeString(text)
+	if err != nil || len(digits) != len(s) {
 		return fmt.Errorf("salt: want %d hex digits", 2*len(s))
 	}
+	copy(s[:], digits)
 	return nil
 }
 
@@ -236,7 +238,7 @@ type Rollout struct {
 	Version  int64        `json:"version"` // rises by one with every transition
 
 	Phase          int       `json:"phase"`   // index into Plan.Phases
-	Percent        Percent   `json:"percent"` // of the current phase, after holdback; 0 when scheduled
+	Percent        Percent   `json:"percent"` // admitted of the phase's audience, after holdback; 0 when scheduled, 100 when completed
 	CreatedAt      time.Time `json:"created_at"`
 	StartsAt       time.Time `json:"starts_at,omitzero"`        // for a scheduled start
 	PhaseStartedAt time.Time `json:"phase_started_at,omitzero"` // when the current phase began
@@ -264,14 +266,17 @@ type Cut struct {
 	Segments []string `json:"segments,omitempty"`
 }
 
-// Held returns how long the current phase has been running at the instant now, without paused time.
+// Held returns how long the current phase has been running at the instant now, without paused time and not beyond the
+// rollout's end. It is never negative, whatever the clocks of those who wrote the times.
 func (r Rollout) Held(now time.Time) time.Duration {
 	if r.PhaseStartedAt.IsZero() {
 		return 0
 	}
 	end := now
-	if !r.PausedAt.IsZero() && r.PausedAt.Before(end) {
-		end = r.PausedAt
+	for _, stop := range [...]time.Time{r.PausedAt, r.EndedAt} {
+		if !stop.IsZero() && stop.Before(end) {
+			end = stop
+		}
 	}
 	return max(0, end.Sub(r.PhaseStartedAt)-r.PausedFor.Std())
 }

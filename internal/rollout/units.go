@@ -40,8 +40,8 @@ func (p Percent) String() string {
 // ParsePercent reads a decimal number of percent, such as "12.5". It fails on anything else, on more than seven
 // decimals and outside 0…100.
 func ParsePercent(s string) (Percent, error) {
-	whole, frac, _ := strings.Cut(s, ".")
-	if whole == "" || len(whole) > 3 || len(frac) > 7 || strings.Trim(whole+frac, "0123456789") != "" {
+	whole, frac, dotted := strings.Cut(s, ".")
+	if whole == "" || dotted && frac == "" || len(whole) > 3 || len(frac) > 7 || strings.Trim(whole+frac, "0123456789") != "" {
 		return 0, fmt.Errorf("percent %q: want a decimal number from 0 to 100 with at most 7 decimals", s)
 	}
 	n, _ := strconv.ParseInt(whole+frac+strings.Repeat("0", 7-len(frac)), 10, 64)
@@ -89,20 +89,26 @@ func (d Duration) String() string {
 func ParseDuration(s string) (Duration, error) {
 	text, days := s, time.Duration(0)
 	if head, tail, ok := strings.Cut(s, "d"); ok {
-		n, err := strconv.Atoi(head)
-		if err != nil || n < 0 || n > 3650 {
-			return 0, fmt.Errorf("duration %q: want something like 24h, 90m or 3d", s)
+		n, err := strconv.ParseUint(head, 10, 16)
+		if err != nil || n > maxDays {
+			return 0, durationError(s)
 		}
 		text, days = tail, time.Duration(n)*24*time.Hour
-	}
-	var d time.Duration
-	if text != "" || days == 0 {
-		var err error
-		if d, err = time.ParseDuration(text); err != nil || d < 0 {
-			return 0, fmt.Errorf("duration %q: want something like 24h, 90m or 3d", s)
+		if text == "" {
+			return Duration(days), nil
 		}
 	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || days+d < 0 { // a negative sum has overflowed
+		return 0, durationError(s)
+	}
 	return Duration(days + d), nil
+}
+
+const maxDays = 3650
+
+func durationError(s string) error {
+	return fmt.Errorf("duration %q: want something like 24h, 90m or 3d", s)
 }
 
 // MarshalJSON writes d as a string.

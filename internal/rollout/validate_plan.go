@@ -1,0 +1,130 @@
+package rollout
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	maxHoldback = 50 * OnePercent
+	maxError    = 0.5 // alpha and beta: beyond one half a verdict is worth less than a coin
+)
+
+// Validate checks p in itself, before or after Resolve: a field left at zero takes its default. Whether its segments
+// exist is a question to the State. The error, if any, is Errors.
+func (p Plan) Validate() error {
+	var found problems
+	if p.Name != "" {
+		found.checkName("name", p.Name)
+	}
+	found.require(len(p.Phases) > 0, CodeNoPhases, "phases", "is empty; give at least one phase, such as {percent: 100}")
+	found.require(len(p.Phases) <= maxPhases, CodeTooManyPhases, "phases",
+		"has more than "+strconv.Itoa(maxPhases)+" phases; merge some")
+	for i, phase := range p.Phases {
+		phase.check(&found, i)
+	}
+	found.checkGrowth(p.Phases)
+	switch p.OnTimeout {
+	case "", TimeoutPromote, TimeoutHold, TimeoutRollback:
+	default:
+		found.add(CodeInvalidTimeout, "on_timeout",
+			strconv.Quote(clip(string(p.OnTimeout)))+" is not a timeout policy; use promote, hold or rollback")
+	}
+	found.require(p.Holdback >= 0 && p.Holdback <= maxHoldback, CodeInvalidHoldback, "holdback", "must be 0 to 50 percent")
+	found.require(p.Alpha == 0 || validErrorRate(p.Alpha), CodeInvalidAlpha, "alpha", "must be above 0 and at most 0.5, such as 0.01")
+	found.require(p.Beta == 0 || validErrorRate(p.Beta), CodeInvalidBeta, "beta", "must be above 0 and at most 0.5, such as 0.05")
+	found.checkGates(p.Gates)
+	return found.err()
+}
+
+// validErrorRate is false for NaN too.
+func validErrorRate(rate float64) bool { return rate > 0 && rate <= maxError }
+
+func (phase Phase) check(p *problems, i int) {
+	if phase.Name != "" {
+		p.checkName(at("phases", i, "name"), phase.Name)
+	}
+	p.require(phase.Percent > 0 && phase.Percent <= Everyone, CodeInvalidPercent, at("phases", i, "percent"),
+		"is "+phase.Percent.String()+"; must be above 0 and at most 100")
+	for j, segment := range phase.Segments {
+		p.checkName(at(at("phases", i, "segments"), j, ""), segment)
+	}
+	p.require(phase.Hold.Min >= 0, CodeInvalidHold, at("phases", i, "hold.min"), "must not be negative")
+	p.require(phase.Hold.Max == 0 || phase.Hold.Max >= phase.Hold.Min, CodeInvalidHold, at("phases", i, "hold.max"),
+		"is "+phase.Hold.Max.String()+", less than the minimum "+phase.Hold.Min.String()+"; raise it, or leave it out for a phase that never times out")
+	p.require(phase.MinDevices >= 0, CodeInvalidMinDevices, at("phases", i, "min_devices"), "must not be negative")
+}
+
+// checkGrowth requires that no phase asks for a smaller share of an audience than an earlier phase of the same
+// audience: devices once admitted stay admitted, so it could not be obeyed.
+func (p *problems) checkGrowth(phases []Phase) {
+	largest := map[string]int{} // audience → index of its largest phase so far
+	for i, phase := range phases {
+		audience := audienceKey(phase.Segments)
+		before, known := largest[audience]
+		if !known || phase.Percent >= phases[before].Percent {
+			largest[audience] = i
+			continue
+		}
+		p.add(CodePhasesShrink, at("phases", i, "percent"),
+			"is "+phase.Percent.String()+", less than the "+phases[before].Percent.String()+" of phase "+strconv.Itoa(before+1)+
+				" for the same audience; devices stay in once admitted, so put phases in growing order")
+	}
+}
+
+// audienceKey is equal for equal sets of segments, whatever their order and repetition.
+func audienceKey(segments []string) string {
+	set := slices.Compact(slices.Sorted(slices.Values(segments)))
+	return strings.Join(set, "\x00") // names hold no control characters
+}
+
+func (p *problems) checkGates(gates []Gate) {
+	seen := map[Metric]bool{}
+	for i, gate := range gates {
+		index := gate.Metric.Index()
+		if index < 0 {
+			p.add(CodeUnknownMetric, at("gates", i, "metric"),
+				strconv.Quote(clip(string(gate.Metric)))+" is not a metric; use one of "+metricNames())
+			continue
+		}
+		p.require(!seen[gate.Metric], CodeDuplicateGate, at("gates", i, "metric"),
+			"has a second gate for "+string(gate.Metric)+"; give each metric at most one")
+		seen[gate.Metric] = true
+		gate.check(p, i, AllMetrics()[index])
+	}
+}
+
+func (g Gate) check(p *problems, i int, info MetricInfo) {
+	p.require(info.Comparison != ShownOnly || g.Off, CodeMetricNotJudged, at("gates", i, "metric"),
+		string(g.Metric)+" is shown but never judged; remove its gate")
+	margin := g.Margin
+	if margin == 0 {
+		margin = info.Gate.Margin
+	} else {
+		p.require(margin > 1 && !math.IsInf(margin, 0), CodeInvalidMargin, at("gates", i, "margin"),
+			"must be a ratio above 1, such as 1.5 for half as many again")
+	}
+	p.require(g.Severe == 0 || g.Severe >= margin && !math.IsInf(g.Severe, 0), CodeInvalidSevere, at("gates", i, "severe"),
+		"must be a ratio not below the margin, such as 3")
+	p.require(g.Limit >= 0 && g.Limit < 1, CodeInvalidLimit, at("gates", i, "limit"),
+		"must be a rate from 0 to below 1, such as 0.02 for two in a hundred")
+	switch g.Action {
+	case "", ActionHold, ActionPause, ActionHalt, ActionRollback:
+	default:
+		p.add(CodeInvalidAction, at("gates", i, "action"),
+			strconv.Quote(clip(string(g.Action)))+" is not an action; use hold, pause, halt or rollback")
+	}
+}
+
+// metricNames lists the metrics that can have a gate.
+func metricNames() string {
+	var names []string
+	for _, info := range AllMetrics() {
+		if info.Comparison != ShownOnly {
+			names = append(names, string(info.Metric))
+		}
+	}
+	return strings.Join(names, ", ")
+}
