@@ -1,0 +1,77 @@
+package resolve
+
+import (
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/palier-ota/palier/internal/rollout"
+)
+
+// Positions is the number of positions: 10⁹, so that a rollout.Percent is a count of positions.
+const Positions = uint64(rollout.Everyone)
+
+// Position returns where a device lies in a rollout, in [0, 10⁹): hi32(XXH64(salt ‖ deviceID)) · 10⁹ >> 32. The device
+// id must be lower case. A device is inside a rollout.Percent p iff its position is below p. It does not allocate.
+func Position(salt rollout.Salt, deviceID string) uint32 {
+	return position(&salt, deviceID)
+}
+
+func position(salt *rollout.Salt, deviceID string) uint32 {
+	var buf [64]byte // a salt and a UUID take 52
+	if len(deviceID) > len(buf)-len(salt) {
+		return positionOfLong(salt, deviceID)
+	}
+	n := copy(buf[:], salt[:])
+	n += copy(buf[n:], deviceID)
+	return scale(xxhash.Sum64(buf[:n]))
+}
+
+func positionOfLong(salt *rollout.Salt, deviceID string) uint32 {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.Write(salt[:]) // a Digest never fails
+	_, _ = d.WriteString(deviceID)
+	return scale(d.Sum64())
+}
+
+// scale maps the upper half of a hash onto the positions.
+func scale(hash uint64) uint32 { return uint32((hash >> 32) * Positions >> 32) }
+
+// Fingerprint returns XXH64 of the lower-case device id: how telemetry, segments and the Owned bitmap name a device.
+func Fingerprint(deviceID string) uint64 {
+	for i := range len(deviceID) {
+		if c := deviceID[i]; 'A' <= c && c <= 'Z' || c >= 0x80 {
+			return xxhash.Sum64String(strings.ToLower(deviceID))
+		}
+	}
+	return xxhash.Sum64String(deviceID)
+}
+
+// ownedBytes is the length of an Owned bitmap: one bit for each value of a Fingerprint's upper 16 bits.
+const ownedBytes = 1 << 16 / 8
+
+// MayOwn reports whether a bitmap says that the device may have a channel of its own. False means that it has none;
+// true may be another device with the same hash prefix.
+func MayOwn(owned []byte, deviceID string) bool {
+	if len(owned) != ownedBytes {
+		return false
+	}
+	bit := Fingerprint(deviceID) >> 48
+	return owned[bit>>3]&(1<<(bit&7)) != 0
+}
+
+// WithOwned returns a copy of a bitmap in which the devices' bits are set. An empty bitmap and no device give an empty
+// one.
+func WithOwned(owned []byte, deviceIDs ...string) []byte {
+	if len(owned) == 0 && len(deviceIDs) == 0 {
+		return nil
+	}
+	with := make([]byte, ownedBytes)
+	copy(with, owned)
+	for _, id := range deviceIDs {
+		bit := Fingerprint(id) >> 48
+		with[bit>>3] |= 1 << (bit & 7)
+	}
+	return with
+}
