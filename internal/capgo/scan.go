@@ -1,0 +1,305 @@
+package capgo
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf16"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// maxDepth is how deeply arrays and objects may nest in a body. The plugin needs three levels.
+const maxDepth = 64
+
+// fail is the position a scanning function returns for text that is not JSON.
+const fail = -1
+
+// Masks for looking at eight bytes at once, after the classic "determine if a word has a byte less than n".
+const (
+	ones = 0x0101010101010101
+	tops = 0x8080808080808080
+)
+
+// view returns b[i:j] as a string that shares b's memory: it is valid only while b is not changed.
+func view(b []byte, i, j int) string {
+	if i == j {
+		return ""
+	}
+	return unsafe.String(&b[i], j-i)
+}
+
+// plain returns the position of the first byte of b at or after i that ends or complicates a JSON string: a quote, a
+// backslash, a control character or any byte of a non-ASCII character; len(b) if there is none.
+func plain(b []byte, i int) int {
+	for len(b)-i >= 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		quote := w ^ '"'*ones
+		slash := w ^ '\\'*ones
+		// A borrow can only raise false alarms above a true one, and the lowest alarm is the one that is used.
+		alarm := ((quote-ones)&^quote | (slash-ones)&^slash | (w-' '*ones)&^w | w) & tops
+		if alarm != 0 {
+			return i + bits.TrailingZeros64(alarm)>>3
+		}
+		i += 8
+	}
+	for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' ' && b[i] < utf8.RuneSelf {
+		i++
+	}
+	return i
+}
+
+// space returns the position of the first byte at or after i that is not JSON white space.
+func space(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+		i++
+	}
+	return i
+}
+
+// closing returns the position of the quote that ends the string whose text starts at i, and whether the text is the
+// string's value as it stands. It fails on control characters, bad escapes and bytes that are not UTF-8.
+func closing(b []byte, i int) (end int, verbatim bool) {
+	verbatim, ascii, start := true, true, i
+	for {
+		i = plain(b, i)
+		if i >= len(b) || b[i] < ' ' {
+			return fail, false
+		}
+		switch {
+		case b[i] == '"':
+			if !ascii && !utf8.Valid(b[start:i]) {
+				return fail, false
+			}
+			return i, verbatim
+		case b[i] == '\\':
+			verbatim = false
+			if i = escape(b, i+1); i == fail {
+				return fail, false
+			}
+		default:
+			ascii = false
+			i++
+		}
+	}
+}
+
+// escape returns the position after the escape whose letter is at i, the backslash being before it.
+func escape(b []byte, i int) int {
+	if i >= len(b) {
+		return fail
+	}
+	switch b[i] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return i + 1
+	case 'u':
+		if hex4(b, i+1) < 0 {
+			return fail
+		}
+		return i + 5
+	}
+	return fail
+}
+
+// hex4 returns the value of the four hex digits at i, or -1.
+func hex4(b []byte, i int) rune {
+	if len(b)-i < 4 {
+		return -1
+	}
+	var r rune
+	for _, c := range b[i : i+4] {
+		d := hexDigit(c)
+		if d < 0 {
+			return -1
+		}
+		r = r<<4 | d
+	}
+	return r
+}
+
+// hexDigit returns the value of a hex digit, or -1.
+func hexDigit(c byte) rune {
+	switch {
+	case c >= '0' && c <= '9':
+		return rune(c - '0')
+	case c|0x20 >= 'a' && c|0x20 <= 'f':
+		return rune(c|0x20-'a') + 10
+	}
+	return -1
+}
+
+// unescape appends the value of a string's text, which closing has found well formed. As in encoding/json, half a
+// surrogate pair becomes U+FFFD.
+func unescape(dst, text []byte) []byte {
+	for i := 0; i < len(text); {
+		if text[i] != '\\' {
+			dst = append(dst, text[i])
+			i++
+			continue
+		}
+		switch c := text[i+1]; c {
+		case 'b':
+			dst = append(dst, '\b')
+		case 'f':
+			dst = append(dst, '\f')
+		case 'n':
+			dst = append(dst, '\n')
+		case 'r':
+			dst = append(dst, '\r')
+		case 't':
+			dst = append(dst, '\t')
+		case 'u':
+			r, n := codeUnit(text, i)
+			dst = utf8.AppendRune(dst, r)
+			i += n
+			continue
+		default:
+			dst = append(dst, c)
+		}
+		i += 2
+	}
+	return dst
+}
+
+// codeUnit decodes the \uXXXX at i, with the second half of its surrogate pair if it has one, and returns how many
+// bytes it took.
+func codeUnit(text []byte, i int) (rune, int) {
+	r := hex4(text, i+2)
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	if len(text)-i >= 12 && text[i+6] == '\\' && text[i+7] == 'u' {
+		if pair := utf16.DecodeRune(r, hex4(text, i+8)); pair != utf8.RuneError {
+			return pair, 12
+		}
+	}
+	return utf8.RuneError, 6
+}
+
+// skip returns the position after the JSON value at i, at nesting depth depth, or fail.
+func skip(b []byte, i, depth int) int {
+	if i >= len(b) {
+		return fail
+	}
+	switch b[i] {
+	case '"':
+		end, _ := closing(b, i+1)
+		if end == fail {
+			return fail
+		}
+		return end + 1
+	case '{':
+		return skipObject(b, i, depth)
+	case '[':
+		return skipArray(b, i, depth)
+	case 't':
+		return literal(b, i, "true")
+	case 'f':
+		return literal(b, i, "false")
+	case 'n':
+		return literal(b, i, "null")
+	}
+	return number(b, i)
+}
+
+func skipObject(b []byte, i, depth int) int {
+	if depth >= maxDepth {
+		return fail
+	}
+	if i = space(b, i+1); i < len(b) && b[i] == '}' {
+		return i + 1
+	}
+	for i < len(b) && b[i] == '"' {
+		end, _ := closing(b, i+1)
+		if end == fail {
+			return fail
+		}
+		if i = space(b, end+1); i >= len(b) || b[i] != ':' {
+			return fail
+		}
+		if i = skip(b, space(b, i+1), depth+1); i == fail {
+			return fail
+		}
+		if i = space(b, i); i >= len(b) {
+			return fail
+		}
+		if b[i] == '}' {
+			return i + 1
+		}
+		if b[i] != ',' {
+			return fail
+		}
+		i = space(b, i+1)
+	}
+	return fail
+}
+
+func skipArray(b []byte, i, depth int) int {
+	if depth >= maxDepth {
+		return fail
+	}
+	if i = space(b, i+1); i < len(b) && b[i] == ']' {
+		return i + 1
+	}
+	for {
+		if i = skip(b, i, depth+1); i == fail {
+			return fail
+		}
+		if i = space(b, i); i >= len(b) {
+			return fail
+		}
+		if b[i] == ']' {
+			return i + 1
+		}
+		if b[i] != ',' {
+			return fail
+		}
+		i = space(b, i+1)
+	}
+}
+
+func literal(b []byte, i int, word string) int {
+	if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
+		return fail
+	}
+	return i + len(word)
+}
+
+// number returns the position after the JSON number at i.
+func number(b []byte, i int) int {
+	if i < len(b) && b[i] == '-' {
+		i++
+	}
+	switch {
+	case i < len(b) && b[i] == '0':
+		i++
+	default:
+		if i = digits(b, i); i == fail {
+			return fail
+		}
+	}
+	if i < len(b) && b[i] == '.' {
+		if i = digits(b, i+1); i == fail {
+			return fail
+		}
+	}
+	if i < len(b) && b[i]|0x20 == 'e' {
+		i++
+		if i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		return digits(b, i)
+	}
+	return i
+}
+
+// digits returns the position after the one or more decimal digits at i.
+func digits(b []byte, i int) int {
+	start := i
+	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
+		i++
+	}
+	if i == start {
+		return fail
+	}
+	return i
+}
