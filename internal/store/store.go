@@ -15,6 +15,8 @@ import (
 
 // Limits of the contract, which are DynamoDB's.
 const (
+	MaxPKBytes    = 2048
+	MaxSKBytes    = 1024
 	MaxItemBytes  = 400_000   // key and value of one item
 	MaxWriteItems = 100       // operations of one Write
 	MaxWriteBytes = 4_000_000 // all items of one Write
@@ -28,19 +30,25 @@ var (
 	ErrConflict = errors.New("changed by someone else")
 	// ErrTooLarge: an item or a Write exceeds the limits above; nothing was written.
 	ErrTooLarge = errors.New("too large")
+	// ErrInvalid: a Write that no engine can carry out: a key that is empty, too long or not UTF-8, a version below 1,
+	// two ops on one key; nothing was written.
+	ErrInvalid = errors.New("invalid write")
 	// ErrUnavailable: the engine cannot be reached or is throttling; the same call may work later.
 	ErrUnavailable = errors.New("store unavailable")
 )
 
-// Key is an item's address: all items of a partition (PK) can be queried in the byte order of their SK.
+// Key is an item's address: all items of a partition (PK) can be queried in the byte order of their SK. Both parts are
+// non-empty UTF-8.
 type Key struct{ PK, SK string }
 
-// Item is one stored value. Version starts at 1 and is chosen by the writer, who raises it with every change.
+// Item is one stored value. Version is positive and chosen by the writer, who gives every change another one.
 type Item struct {
 	Key
 	Version int64
 	Value   []byte
-	Expires time.Time // zero: never. An expired item may be gone at any later time, and is never returned
+	// Expires is when the item ends; zero is never. Engines keep whole seconds, rounding up. From that instant on the item
+	// is never returned, conditions see it as absent, and it may be gone at any later time.
+	Expires time.Time
 }
 
 // Condition guards one operation of a Write.
@@ -110,11 +118,12 @@ func Check(k Key, c Condition) Op { return Op{Kind: OpCheck, Item: Item{Key: k},
 
 // Range selects part of a partition.
 type Range struct {
-	PK       string
-	Prefix   string // of the sort key; "" is the whole partition
-	After    string // exclusive: sort keys beyond it in the direction of reading; "" starts at the end of the range
-	Limit    int    // at most this many items; 0 means as many as there are
-	Backward bool   // descending
+	PK     string
+	Prefix string // of the sort key; "" is the whole partition
+	// After is exclusive: only sort keys beyond it in the direction of reading. "" starts at that direction's first.
+	After    string
+	Limit    int  // at most this many items; 0 means as many as there are
+	Backward bool // descending
 }
 
 // Consistency of a read.
@@ -133,7 +142,8 @@ type Store interface {
 	// Query returns the items of r in byte order of the sort key (reversed if Backward). Engines paginate inside.
 	Query(ctx context.Context, r Range, c Consistency) ([]Item, error)
 	// Write applies all ops or none. No two ops may name the same key. It fails with ErrConflict when a condition
-	// does not hold, ErrTooLarge when over the limits.
+	// does not hold, and with the errors of CheckWrite; then nothing was written. Any other error, such as a deadline
+	// that passed on the way, leaves open whether the ops were applied: a writer who must know reads again.
 	Write(ctx context.Context, ops ...Op) error
 	// Close releases the engine; every Write that returned is durable before and after it.
 	Close() error

@@ -1,0 +1,83 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/palier-ota/palier/internal/resolve"
+	"github.com/palier-ota/palier/internal/rollout"
+)
+
+// sweepItems is how many entities one step of clearing a deleted app takes: each may need two operations, beside the
+// check of the APP item.
+const sweepItems = 45
+
+// Delete removes the app: at once its Snapshot, so that its devices are told it is unknown, then its entities in steps.
+// It fails with ErrConflict when anyone changed the app since state was loaded, and then nothing was written. If it
+// fails later, the app is gone all the same; what is left is cleared when an app of the same id is made.
+//
+// The audit log stays, and so does the app's last revision, so that edges which held an old Snapshot never mistake it
+// for a newer one. So do the Facts that devices wrote themselves: no list of them exists, and they only matter to an
+// app of the same id.
+func (a Apps) Delete(ctx context.Context, state rollout.State, events []rollout.Event) error {
+	app := state.App.ID
+	head, err := headOp(app, appItem{App: rollout.App{ID: app}, Deleted: true}, state.Revision)
+	if err != nil {
+		return fmt.Errorf("deleting app %s: %w", app, err)
+	}
+	audit, err := a.eventOps(app, events)
+	if err != nil {
+		return fmt.Errorf("deleting app %s: %w", app, err)
+	}
+	ops := []Op{head, Delete(snapshotKey(app), Always()), Delete(indexKey(app), Always())}
+	if err := a.Store.Write(ctx, slices.Concat(ops, audit)...); err != nil {
+		return fmt.Errorf("deleting app %s: %w", app, err)
+	}
+	if err := a.sweep(ctx, app, state.Revision+1); err != nil {
+		return fmt.Errorf("app %s is deleted, but clearing up after it: %w", app, err)
+	}
+	return nil
+}
+
+// sweep clears the entities of a deleted app whose APP item is at version. Every step checks that it still is, so that
+// nothing of a new app of the same id can be hit.
+func (a Apps) sweep(ctx context.Context, app string, version int64) error {
+	guard := Check(appKey(app), AtVersion(version))
+	for _, prefix := range []string{prefixRollout, prefixChannel, prefixPlan, prefixSegment, prefixBundle, prefixDevice} {
+		items, err := a.Store.Query(ctx, Range{PK: appPK(app), Prefix: prefix}, Strong)
+		if err != nil {
+			return err
+		}
+		for part := range slices.Chunk(items, sweepItems) {
+			ops := []Op{guard}
+			for _, item := range part {
+				id := strings.TrimPrefix(item.SK, prefix)
+				if err := a.forgetDevice(ctx, app, prefix, id); err != nil {
+					return err
+				}
+				ops = append(ops, Delete(item.Key, Always()))
+				if prefix == prefixRollout {
+					ops = append(ops, Delete(liveKey(app, id), Always()))
+				}
+			}
+			if err := a.Store.Write(ctx, ops...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// forgetDevice takes back an operator's word on a device from its Facts.
+func (a Apps) forgetDevice(ctx context.Context, app, prefix, id string) error {
+	if prefix != prefixDevice {
+		return nil
+	}
+	return Devices{a.Store}.Update(ctx, app, id, func(f *resolve.Facts) bool {
+		named := f.SetBy == SetByOperator
+		nameDevice(f, rollout.Device{}, false)
+		return named
+	})
+}

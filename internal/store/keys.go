@@ -1,0 +1,50 @@
+package store
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// The addresses of what this package keeps. App ids never hold a '#' (checkApp), so that no two apps share a partition
+// whatever a device calls itself.
+const (
+	skApp      = "APP"
+	skSnapshot = "SNAPSHOT"
+	skDevice   = "DEVICE"
+	skToken    = "TOKEN"
+
+	prefixBundle  = "BUNDLE#"
+	prefixChannel = "CHANNEL#"
+	prefixDevice  = "DEVICE#" // devices that an operator named
+	prefixEvent   = "EVENT#"
+	prefixPlan    = "PLAN#"
+	prefixRollout = "ROLLOUT#"
+	prefixSegment = "SEGMENT#"
+
+	pkApps   = "APPS"   // index: one item per app
+	pkLive   = "LIVE"   // index: one item per live rollout
+	pkTokens = "TOKENS" // index: one item per token, by name
+)
+
+func appPK(app string) string              { return "APP#" + app }
+func appKey(app string) Key                { return Key{appPK(app), skApp} }
+func snapshotKey(app string) Key           { return Key{appPK(app), skSnapshot} }
+func entityKey(app, prefix, id string) Key { return Key{appPK(app), prefix + id} }
+func indexKey(app string) Key              { return Key{pkApps, app} }
+func liveKey(app, rollout string) Key      { return Key{pkLive, app + "#" + rollout} }
+func tokenKey(hash [32]byte) Key           { return Key{"TOKEN#" + hex.EncodeToString(hash[:]), skToken} }
+func tokenIndexKey(name string) Key        { return Key{pkTokens, name} }
+
+// factsKey is where a device's Facts are. Device ids are compared in lower case.
+func factsKey(app, device string) Key {
+	return Key{"DEVICE#" + app + "#" + strings.ToLower(device), skDevice}
+}
+
+// checkApp refuses ids that would let one app's keys run into another's.
+func checkApp(app string) error {
+	if app == "" || strings.Contains(app, "#") {
+		return fmt.Errorf("%w: app id %.80q is empty or holds a '#'", ErrInvalid, app)
+	}
+	return nil
+}

@@ -1,0 +1,276 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/palier-ota/palier/internal/rollout"
+	"github.com/palier-ota/palier/internal/telemetry"
+)
+
+// Tallies reads what was counted of rollouts.
+type Tallies struct{ Store Store }
+
+// prefixNewest starts the sort key of the item that holds a shard's newest counted check; the other items of the
+// partition start with a digit.
+const prefixNewest = "newest#"
+
+func talliesPK(app, rollout string) string { return "TALLY#" + app + "#" + rollout }
+
+func tallyKey(app, rolloutID, shard string, k telemetry.TallyKey) Key {
+	return Key{talliesPK(app, rolloutID), fmt.Sprintf("%02d#%010d#%d#%s", k.Phase, k.Hour, k.Arm, shard)}
+}
+
+// parseTallySK reads the sort key of tallyKey.
+func parseTallySK(sk string) (telemetry.Row, error) {
+	parts := strings.SplitN(sk, "#", 4)
+	if len(parts) != 4 {
+		return telemetry.Row{}, fmt.Errorf("%w: %q is no key of a tally", ErrInvalid, sk)
+	}
+	phase, errPhase := strconv.Atoi(parts[0])
+	hour, errHour := strconv.ParseInt(parts[1], 10, 64)
+	arm, errArm := strconv.ParseUint(parts[2], 10, 8)
+	if err := errors.Join(errPhase, errHour, errArm); err != nil {
+		return telemetry.Row{}, fmt.Errorf("%w: %q is no key of a tally: %w", ErrInvalid, sk, err)
+	}
+	return telemetry.Row{
+		Shard:    parts[3],
+		TallyKey: telemetry.TallyKey{Phase: phase, Hour: hour, Arm: rollout.Arm(arm)},
+	}, nil
+}
+
+// newestItem says when the newest counted check of a rollout was received, in Unix milliseconds.
+type newestItem struct {
+	Newest int64 `json:"newest"`
+}
+
+// Load returns the tallies of a rollout as all shards have committed them, ordered by phase, hour, arm and shard. A
+// rollout of which nothing was counted has none.
+func (t Tallies) Load(ctx context.Context, app, rolloutID string) (telemetry.Tallies, error) {
+	fail := func(err error) (telemetry.Tallies, error) {
+		return telemetry.Tallies{}, fmt.Errorf("loading tallies of rollout %s: %w", rolloutID, err)
+	}
+	items, err := t.Store.Query(ctx, Range{PK: talliesPK(app, rolloutID)}, Strong)
+	if err != nil {
+		return fail(err)
+	}
+	out := telemetry.Tallies{Rows: make([]telemetry.Row, 0, len(items))}
+	for _, item := range items {
+		if strings.HasPrefix(item.SK, prefixNewest) {
+			var newest newestItem
+			if err := decodeItem(item, &newest); err != nil {
+				return fail(err)
+			}
+			if at := time.UnixMilli(newest.Newest).UTC(); at.After(out.Newest) {
+				out.Newest = at
+			}
+			continue
+		}
+		row, err := parseTallySK(item.SK)
+		if err != nil {
+			return fail(err)
+		}
+		if row.Tally, err = telemetry.DecodeTally(item.Value); err != nil {
+			return fail(err)
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	return out, nil
+}
+
+// Shard is the place of one shard of a telemetry stream: its checkpoint, and per rollout the device records and tally
+// rows that only this shard's aggregator writes.
+type Shard struct {
+	Store  Store
+	Stream string
+	Name   string
+}
+
+// Checkpoint says how far a shard was folded.
+type Checkpoint struct {
+	Position string `json:"position"`         // of the last record folded; "" before the first
+	Newest   int64  `json:"newest,omitempty"` // when the newest event was received, Unix milliseconds; 0 before the first
+	version  int64
+}
+
+// Version rises by one with every Commit of the shard; 0 is before the first.
+func (c Checkpoint) Version() int64 { return c.version }
+
+func (s Shard) checkpointKey() Key { return Key{"SHARD#" + s.Stream, s.Name} }
+
+func (s Shard) seenPK(app, rolloutID string) string {
+	return "SEEN#" + app + "#" + rolloutID + "#" + s.Stream + "#" + s.Name
+}
+
+const (
+	prefixLeaf  = "leaf#"
+	prefixPatch = "patch#"
+)
+
+func leafSK(low uint64) string      { return fmt.Sprintf(prefixLeaf+"%016x", low) }
+func patchSK(sequence int64) string { return fmt.Sprintf(prefixPatch+"%016x", sequence) }
+func (s Shard) newestSK() string    { return prefixNewest + s.Name }
+func (s Shard) fail(doing string, err error) error {
+	return fmt.Errorf("%s of shard %s/%s: %w", doing, s.Stream, s.Name, err)
+}
+
+// Checkpoint returns how far the shard was folded: the zero Checkpoint if it never was.
+func (s Shard) Checkpoint(ctx context.Context) (Checkpoint, error) {
+	item, err := s.Store.Get(ctx, s.checkpointKey(), Strong)
+	if errors.Is(err, ErrNotFound) {
+		return Checkpoint{}, nil
+	}
+	if err != nil {
+		return Checkpoint{}, s.fail("reading the checkpoint", err)
+	}
+	c := Checkpoint{}
+	if err := decodeItem(item, &c); err != nil {
+		return Checkpoint{}, s.fail("reading the checkpoint", err)
+	}
+	c.version = item.Version
+	return c, nil
+}
+
+// Census returns the device records of a rollout.
+func (s Shard) Census(ctx context.Context, app, rolloutID string, limits telemetry.Limits) (*telemetry.Census, error) {
+	items, err := s.Store.Query(ctx, Range{PK: s.seenPK(app, rolloutID)}, Strong)
+	if err != nil {
+		return nil, s.fail("reading the devices of rollout "+rolloutID, err)
+	}
+	var leaves []telemetry.Leaf
+	var patches []telemetry.Patch
+	for _, item := range items {
+		prefix, number, _ := strings.Cut(item.SK, "#")
+		n, err := strconv.ParseUint(number, 16, 64)
+		switch {
+		case err == nil && prefix+"#" == prefixLeaf:
+			leaves = append(leaves, telemetry.Leaf{Low: n, Data: item.Value})
+		case err == nil && prefix+"#" == prefixPatch && n <= math.MaxInt64:
+			patches = append(patches, telemetry.Patch{Sequence: int64(n), Data: item.Value})
+		default:
+			return nil, s.fail("reading the devices of rollout "+rolloutID, fmt.Errorf("%w: unexpected item %s", ErrInvalid, item.Key))
+		}
+	}
+	census, err := telemetry.OpenCensus(leaves, patches, limits)
+	if err != nil {
+		return nil, s.fail("reading the devices of rollout "+rolloutID, err)
+	}
+	return census, nil
+}
+
+// Tally returns the shard's row of a rollout at k; one that does not exist counts nothing.
+func (s Shard) Tally(ctx context.Context, app, rolloutID string, k telemetry.TallyKey) (telemetry.Tally, error) {
+	item, err := s.Store.Get(ctx, tallyKey(app, rolloutID, s.Name, k), Strong)
+	if errors.Is(err, ErrNotFound) {
+		return telemetry.Tally{}, nil
+	}
+	if err != nil {
+		return telemetry.Tally{}, s.fail("reading a tally of rollout "+rolloutID, err)
+	}
+	t, err := telemetry.DecodeTally(item.Value)
+	if err != nil {
+		return telemetry.Tally{}, s.fail("reading a tally of rollout "+rolloutID, err)
+	}
+	return t, nil
+}
+
+// Newest returns when the newest counted check of a rollout was received in this shard, in Unix milliseconds; 0 if
+// there was none.
+func (s Shard) Newest(ctx context.Context, app, rolloutID string) (int64, error) {
+	item, err := s.Store.Get(ctx, Key{talliesPK(app, rolloutID), s.newestSK()}, Strong)
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, s.fail("reading the newest check of rollout "+rolloutID, err)
+	}
+	var newest newestItem
+	if err := decodeItem(item, &newest); err != nil {
+		return 0, s.fail("reading the newest check of rollout "+rolloutID, err)
+	}
+	return newest.Newest, nil
+}
+
+// Fold is what one Commit changes of one rollout. Every field may be empty.
+type Fold struct {
+	App, Rollout string
+	Tallies      map[telemetry.TallyKey]telemetry.Tally // new values of rows; one that counts nothing is removed
+	Newest       int64                                  // new value of Newest; 0 leaves it
+	Patches      []telemetry.Patch                      // to write
+	Leaves       []telemetry.Leaf                       // to write
+	Merged       []int64                                // sequences of patches to delete
+}
+
+// Ops returns how many operations of a Write the Fold takes.
+func (f Fold) Ops() int {
+	n := len(f.Tallies) + len(f.Patches) + len(f.Leaves) + len(f.Merged)
+	if f.Newest != 0 {
+		n++
+	}
+	return n
+}
+
+// Commit moves the shard's checkpoint to after and writes the folds, all or nothing. before must be what Checkpoint or
+// the last Commit returned: if anyone else committed since, it fails with ErrConflict, nothing is written, and all that
+// was read of the shard must be read again. That makes whoever commits the only writer, however many are running. It
+// fails with ErrTooLarge when the folds need more than MaxWriteItems-1 operations together.
+func (s Shard) Commit(ctx context.Context, before, after Checkpoint, folds ...Fold) (Checkpoint, error) {
+	after.version = before.version + 1
+	value, err := encodeValue(after)
+	if err != nil {
+		return Checkpoint{}, s.fail("committing a fold", err)
+	}
+	ops := []Op{Put(Item{Key: s.checkpointKey(), Version: after.version, Value: value}, AtVersion(before.version))}
+	for _, f := range folds {
+		if ops, err = s.appendFold(ops, f, after.version); err != nil {
+			return Checkpoint{}, s.fail("committing a fold", err)
+		}
+	}
+	if err := s.Store.Write(ctx, ops...); err != nil {
+		return Checkpoint{}, s.fail("committing a fold", err)
+	}
+	return after, nil
+}
+
+// appendFold adds the operations of f. They need no condition: the checkpoint's guards them all.
+func (s Shard) appendFold(ops []Op, f Fold, version int64) ([]Op, error) {
+	put := func(k Key, value []byte) {
+		ops = append(ops, Put(Item{Key: k, Version: version, Value: value}, Always()))
+	}
+	for _, k := range telemetry.Delta(f.Tallies).Keys() {
+		at, t := tallyKey(f.App, f.Rollout, s.Name, k), f.Tallies[k]
+		if t == (telemetry.Tally{}) {
+			ops = append(ops, Delete(at, Always()))
+			continue
+		}
+		value, err := t.Encode()
+		if err != nil {
+			return nil, err
+		}
+		put(at, value)
+	}
+	if f.Newest != 0 {
+		value, err := json.Marshal(newestItem{f.Newest})
+		if err != nil {
+			return nil, fmt.Errorf("encode newest check: %w", err)
+		}
+		put(Key{talliesPK(f.App, f.Rollout), s.newestSK()}, value)
+	}
+	seen := s.seenPK(f.App, f.Rollout)
+	for _, p := range f.Patches {
+		put(Key{seen, patchSK(p.Sequence)}, p.Data)
+	}
+	for _, leaf := range f.Leaves {
+		put(Key{seen, leafSK(leaf.Low)}, leaf.Data)
+	}
+	for _, sequence := range f.Merged {
+		ops = append(ops, Delete(Key{seen, patchSK(sequence)}, Always()))
+	}
+	return ops, nil
+}

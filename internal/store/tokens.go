@@ -1,0 +1,98 @@
+package store
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// Token is what is known of an access token. The secret itself is nowhere: only its SHA-256 is kept, as the address.
+type Token struct {
+	Name      string    `json:"name"` // unique; shown in the audit log
+	Role      string    `json:"role"`
+	Apps      []string  `json:"apps,omitempty"` // the apps it is limited to; none means all
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"` // zero: never
+}
+
+// tokenIndexItem is the value of a token's index item.
+type tokenIndexItem struct {
+	Token
+	Hash string `json:"hash"` // hex
+}
+
+// Tokens keeps access tokens, found by the hash of their secret.
+type Tokens struct{ Store Store }
+
+// Create stores the token whose secret has the SHA-256 hash. It fails with ErrConflict when the name or the secret is
+// already in use.
+func (t Tokens) Create(ctx context.Context, token Token, hash [32]byte) error {
+	value, err := encodeValue(token)
+	if err != nil {
+		return err
+	}
+	index, err := encodeValue(tokenIndexItem{token, hex.EncodeToString(hash[:])})
+	if err != nil {
+		return err
+	}
+	err = t.Store.Write(ctx,
+		Put(Item{Key: tokenKey(hash), Version: 1, Value: value, Expires: token.ExpiresAt}, Absent()),
+		Put(Item{Key: tokenIndexKey(token.Name), Version: contentVersion(index), Value: index, Expires: token.ExpiresAt}, Absent()))
+	if err != nil {
+		return fmt.Errorf("creating token %q: %w", token.Name, err)
+	}
+	return nil
+}
+
+// Find returns the token whose secret has the hash, or ErrNotFound when there is none, or it expired or was revoked.
+func (t Tokens) Find(ctx context.Context, hash [32]byte) (Token, error) {
+	item, err := t.Store.Get(ctx, tokenKey(hash), Strong)
+	if err != nil {
+		return Token{}, fmt.Errorf("finding a token: %w", err)
+	}
+	var token Token
+	err = decodeItem(item, &token)
+	return token, err
+}
+
+// List returns all tokens in byte order of their names.
+func (t Tokens) List(ctx context.Context) ([]Token, error) {
+	items, err := t.Store.Query(ctx, Range{PK: pkTokens}, Strong)
+	if err != nil {
+		return nil, fmt.Errorf("listing tokens: %w", err)
+	}
+	tokens := make([]Token, len(items))
+	for i, item := range items {
+		var entry tokenIndexItem
+		if err := decodeItem(item, &entry); err != nil {
+			return nil, fmt.Errorf("listing tokens: %w", err)
+		}
+		tokens[i] = entry.Token
+	}
+	return tokens, nil
+}
+
+// Revoke removes the token at once: no Find that starts later returns it. It fails with ErrNotFound when no token has
+// the name.
+func (t Tokens) Revoke(ctx context.Context, name string) error {
+	item, err := t.Store.Get(ctx, tokenIndexKey(name), Strong)
+	if err != nil {
+		return fmt.Errorf("revoking token %q: %w", name, err)
+	}
+	var entry tokenIndexItem
+	if err := decodeItem(item, &entry); err != nil {
+		return fmt.Errorf("revoking token %q: %w", name, err)
+	}
+	var hash [32]byte
+	if n, err := hex.Decode(hash[:], []byte(entry.Hash)); err != nil || n != len(hash) {
+		return fmt.Errorf("revoking token %q: its index item is damaged: hash %q", name, entry.Hash)
+	}
+	err = t.Store.Write(ctx,
+		Delete(item.Key, AtVersion(item.Version)),
+		Delete(tokenKey(hash), Always()))
+	if err != nil {
+		return fmt.Errorf("revoking token %q: %w", name, err)
+	}
+	return nil
+}
