@@ -1,0 +1,171 @@
+package aggregate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/palier-ota/palier/internal/store"
+	"github.com/palier-ota/palier/internal/stream"
+	"github.com/palier-ota/palier/internal/telemetry"
+)
+
+// Defaults and bounds of an Aggregator.
+const (
+	defaultBatch = 1000
+	defaultIdle  = 200 * time.Millisecond
+	defaultCache = 64 << 20
+
+	maxBackoff    = 5 * time.Second
+	foldAttempts  = 5 // of FoldBatch when others commit in between
+	maxCommitOps  = 90
+	maxPatchBytes = 200_000
+	maxLeafBytes  = 3_000_000
+)
+
+// Aggregator folds shards of one stream. Store and Name must be set, and Stream unless only FoldBatch is used; set the
+// rest before first use or leave it zero. All methods may be called concurrently.
+type Aggregator struct {
+	Stream stream.Stream
+	Store  store.Store
+	Name   string // of the stream, under which checkpoints are kept
+	Log    *slog.Logger
+
+	Batch  int              // most records per Step; default 1000
+	Idle   time.Duration    // real time between two looks of Run at a stream that had nothing; default 200 ms
+	Wake   <-chan struct{}  // lets Run look at once; nil is fine
+	Cache  int              // bytes of device records kept in memory between folds; default 64 MiB
+	Limits telemetry.Limits // of stored pages
+
+	mu       sync.Mutex
+	shards   map[string]*shard
+	counters counters
+}
+
+// Result is what FoldBatch did.
+type Result struct {
+	Folded  int               // events folded
+	Skipped int               // records at or before the checkpoint
+	Poison  []stream.Position // records that could not be decoded, which are passed over
+}
+
+// Step folds the next records of a shard and returns how many it read; 0 means that there are none yet. It fails with
+// store.ErrConflict when someone else folds the same shard, in which case the next Step starts from their state, and
+// with the errors of stream and store. A failed Step may have folded a part; nothing is ever counted twice.
+func (a *Aggregator) Step(ctx context.Context, shardName string) (int, error) {
+	s := a.shard(shardName)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.open(ctx); err != nil {
+		return 0, fmt.Errorf("fold: %w", err)
+	}
+	batch, err := a.Stream.Read(ctx, shardName, stream.Position(s.checkpoint.Position), cmp.Or(a.Batch, defaultBatch))
+	if err != nil {
+		return 0, fmt.Errorf("fold shard %s: %w", shardName, err)
+	}
+	if len(batch) == 0 {
+		return 0, nil
+	}
+	if _, err := a.fold(ctx, s, batch); err != nil {
+		return 0, err
+	}
+	// What can be forgotten is the engine's decision; that it does not matter now is all that is said here.
+	if err := a.Stream.Trim(ctx, shardName, stream.Position(s.checkpoint.Position)); err != nil {
+		a.log().Warn("trimming the telemetry log failed", "shard", shardName, "error", err)
+	}
+	return len(batch), nil
+}
+
+// FoldBatch folds records that an engine pushed. They must follow each other in the shard; those at or before the
+// checkpoint are skipped. Records that cannot be decoded are reported, logged and passed over, because they will not
+// get better. When it returns without error all of the batch is counted for good.
+func (a *Aggregator) FoldBatch(ctx context.Context, shardName string, batch []stream.Delivered) (Result, error) {
+	s := a.shard(shardName)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for attempt := 1; ; attempt++ {
+		result, err := a.foldAfterCheckpoint(ctx, s, batch)
+		if err == nil || attempt == foldAttempts || !errors.Is(err, store.ErrConflict) {
+			return result, err
+		}
+	}
+}
+
+func (a *Aggregator) foldAfterCheckpoint(ctx context.Context, s *shard, batch []stream.Delivered) (Result, error) {
+	if err := s.open(ctx); err != nil {
+		return Result{}, fmt.Errorf("fold: %w", err)
+	}
+	skipped := 0
+	for skipped < len(batch) && batch[skipped].Position.Compare(stream.Position(s.checkpoint.Position)) <= 0 {
+		skipped++
+	}
+	if skipped == len(batch) {
+		return Result{Skipped: skipped}, nil
+	}
+	result, err := a.fold(ctx, s, batch[skipped:])
+	result.Skipped = skipped
+	return result, err
+}
+
+// Run folds all shards until ctx ends, and then returns nil. Failures are logged and tried again, ever more slowly. It
+// only fails when the stream cannot say which shards it has.
+func (a *Aggregator) Run(ctx context.Context) error {
+	shards, err := a.Stream.Shards(ctx)
+	if err != nil {
+		return fmt.Errorf("aggregate %s: list shards: %w", a.Name, err)
+	}
+	failures := 0
+	for ctx.Err() == nil {
+		read, failed := a.stepAll(ctx, shards)
+		switch {
+		case failed:
+			failures++
+			a.pause(ctx, min(maxBackoff, cmp.Or(a.Idle, defaultIdle)<<min(failures, 10)), nil)
+		case read == 0:
+			failures = 0
+			a.pause(ctx, cmp.Or(a.Idle, defaultIdle), a.Wake)
+		default:
+			failures = 0
+		}
+	}
+	return nil
+}
+
+// stepAll gives every shard one Step.
+func (a *Aggregator) stepAll(ctx context.Context, shards []string) (read int, failed bool) {
+	for _, name := range shards {
+		n, err := a.Step(ctx, name)
+		read += n
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case errors.Is(err, store.ErrConflict):
+			a.log().Debug("someone else folds this shard", "shard", name)
+		default:
+			failed = true
+			a.log().Error("folding telemetry failed; will try again", "shard", name, "error", err)
+		}
+	}
+	return read, failed
+}
+
+// pause waits for d of real time, for wake or for the end of ctx.
+func (a *Aggregator) pause(ctx context.Context, d time.Duration, wake <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-wake:
+	}
+}
+
+func (a *Aggregator) log() *slog.Logger {
+	if a.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return a.Log
+}
