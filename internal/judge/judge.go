@@ -17,7 +17,7 @@ const NumHorizons = 3
 type Counts struct {
 	Devices  int64                     `json:"devices"`  // entered the comparison: first check of the phase
 	Returned [NumHorizons]int64        `json:"returned"` // of those, seen again in a later hour within the horizon
-	Adopted  int64                     `json:"adopted"`  // first check that runs the candidate
+	Adopted  int64                     `json:"adopted"`  // first check that runs the candidate, once per device and rollout
 	Events   [rollout.NumMetrics]int64 `json:"events"`   // first event per device and rollout, by metric index
 }
 
@@ -55,31 +55,55 @@ const (
 	Rollback Decision = "rollback"
 )
 
-// Verdict is a decision with its evidence.
+// The codes of a Verdict: stable reasons that programs may rely on.
+const (
+	CodeHarm        = "harm"         // a gate shows harm: pause, halt, rollback or hold, as the gate says
+	CodeCertified   = "certified"    // promote: shown to be no worse than the margins
+	CodeTimeout     = "timeout"      // held for its longest with nothing proven; the plan decides
+	CodeMinHold     = "min_hold"     // wait: the least time of the phase is not over
+	CodeStale       = "stale"        // wait: the newest check is older than StaleAfter
+	CodeNoData      = "no_data"      // wait: nothing has been counted
+	CodeSample      = "sample"       // wait: too few candidate devices in this phase
+	CodeUnproven    = "unproven"     // wait: no harm shown, safety not shown either, and there is time left
+	CodeApproval    = "approval"     // hold: all is ready but a person's approval; or promote on approval alone where nothing can be compared
+	CodeSampleRatio = "sample_ratio" // hold: the arms' sizes do not fit the design, so nothing else can be trusted
+	CodeNoControl   = "no_control"   // the phase leaves nobody to compare with
+	CodeNoPhase     = "no_phase"     // hold: the plan has no such phase
+)
+
+// StaleAfter is the age of the newest check from which data is too old to promote on.
+const StaleAfter = 6 * time.Hour
+
+// Verdict is a decision with its evidence. It never holds a NaN or an infinity, and its floats are rounded to six digits.
 type Verdict struct {
 	Decision  Decision   `json:"decision"`
-	Code      string     `json:"code"`     // stable reason: harm, certified, timeout, min_hold, stale, no_data, sample, approval, sample_ratio, no_control
-	Sentence  string     `json:"sentence"` // the same in plain words, with numbers
-	Certified bool       `json:"certified"`
-	Candidate int64      `json:"candidate_devices"`
+	Code      string     `json:"code"`              // stable reason, one of the Code constants
+	Sentence  string     `json:"sentence"`          // the same in plain words, with numbers
+	Certified bool       `json:"certified"`         // every stability metric is shown to be within its margin
+	Candidate int64      `json:"candidate_devices"` // most devices of the arm seen in any one phase
 	Control   int64      `json:"control_devices"`
 	Metrics   []Evidence `json:"metrics"` // in the order of rollout.AllMetrics, watched ones only
 }
 
-// Evidence is what one metric shows.
+// Evidence is what one metric shows. Ratios are candidate/control, or control/candidate where fewer events are harm, so
+// that more than 1 is always harm; for metrics with a limit they are the rate of failure over the limit.
+//
+// Each of Lower and Upper is a one-sided bound at this metric's part of alpha, valid at all times at once. The parts sum
+// to the plan's alpha, so the lower bounds of all metrics hold together with confidence 1−alpha, and so do the upper ones.
 type Evidence struct {
 	Metric     rollout.Metric `json:"metric"`
-	Candidate  int64          `json:"candidate"` // devices with the event
-	Control    int64          `json:"control"`
+	Candidate  int64          `json:"candidate"`    // devices with the event
+	Control    int64          `json:"control"`      // 0 for metrics with a limit
 	EValue     float64        `json:"e_value"`      // against "no harm"; alarm at Threshold
 	Threshold  float64        `json:"threshold"`    // 1/alpha of this metric
-	Ratio      float64        `json:"ratio"`        // estimate of the rate ratio; for limit metrics rate/limit. 0 when unknown
-	Lower      float64        `json:"lower"`        // confidence sequence for the ratio at this metric's alpha
+	Ratio      float64        `json:"ratio"`        // estimate; 0 when unknown, or when no candidate had the event
+	Lower      float64        `json:"lower"`        // 0 when unknown
 	Upper      float64        `json:"upper"`        // 0 means unbounded
 	SafeEValue float64        `json:"safe_e_value"` // against "worse than the margin"; certified at 1/beta
 	Margin     float64        `json:"margin"`
-	Alarm      bool           `json:"alarm"`
-	Severe     bool           `json:"severe"`
-	Safe       bool           `json:"safe"`
-	Action     rollout.Action `json:"action"`
+	Limit      float64        `json:"limit,omitempty"` // the rate that ratios are relative to, for metrics with a limit
+	Alarm      bool           `json:"alarm"`           // harm is shown
+	Severe     bool           `json:"severe"`          // and Lower has passed the gate's Severe
+	Safe       bool           `json:"safe"`            // shown to be within the margin, or negligible
+	Action     rollout.Action `json:"action"`          // what the gate does on alarm; rollback when severe
 }

@@ -1,0 +1,260 @@
+package judge
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/palier-ota/palier/internal/rollout"
+)
+
+// mostCounted bounds every count that is read, so that no sum over strata can overflow.
+const mostCounted = 1 << 40
+
+// settleHours is how long a device must have been running the candidate before it counts as one that had its chance to
+// fail. Harm is counted at once; health only after this time.
+const settleHours = 2
+
+// reading is the input, summed: per phase and design share what either arm has shown. Sums of integers do not depend on
+// the order in which strata arrive, and the groups are sorted, so all that follows adds the same floats in the same
+// sequence.
+type reading struct {
+	phases int     // of the plan
+	groups []group // by share, then phase, each pair once
+}
+
+// group is what was counted under one design share in one phase. The share is 1 where nothing can be compared.
+type group struct {
+	phase              int
+	share              float64
+	candidate, control sums
+}
+
+// sums are one arm's counts in a group.
+type sums struct {
+	devices int64
+	proven  int64 // running the candidate for at least settleHours
+	events  [rollout.NumMetrics]int64
+	entered [NumHorizons]int64 // devices whose horizon has passed
+	silent  [NumHorizons]int64 // of those, the ones that were not seen again within it
+}
+
+// read sums the strata of the plan's phases. Counts below zero are read as zero, and a share that is no share as 1.
+func read(in Input) reading {
+	r := reading{phases: len(in.Plan.Phases)}
+	done := completeHours(in.Newest)
+	for i := range in.Strata {
+		s := &in.Strata[i]
+		if s.Phase < 0 || s.Phase >= r.phases {
+			continue
+		}
+		g := r.group(s.Phase, soundShare(s.Share))
+		g.candidate.add(&s.Candidate, done-s.Hour)
+		g.control.add(&s.Control, done-s.Hour)
+	}
+	slices.SortFunc(r.groups, func(a, b group) int {
+		return cmp.Or(cmp.Compare(a.share, b.share), cmp.Compare(a.phase, b.phase))
+	})
+	return r
+}
+
+// completeHours returns the hour before which everything has been counted: that of the newest check. An outage of the
+// telemetry stops it, so that nobody counts as silent for lack of an ear.
+func completeHours(newest time.Time) int64 {
+	if newest.IsZero() {
+		return math.MinInt32 // no hour is complete
+	}
+	return int64(math.Floor(float64(newest.Unix()) / time.Hour.Seconds()))
+}
+
+// group returns the group of a phase and share, adding an empty one if there is none. There are about as many as phases,
+// and the latest is asked for most.
+func (r *reading) group(phase int, share float64) *group {
+	for i := len(r.groups) - 1; i >= 0; i-- {
+		if g := &r.groups[i]; g.phase == phase && g.share == share {
+			return g
+		}
+	}
+	r.groups = append(r.groups, group{phase: phase, share: share})
+	return &r.groups[len(r.groups)-1]
+}
+
+func soundShare(share float64) float64 {
+	if share > 0 && share < 1 {
+		return share
+	}
+	return 1
+}
+
+// add adds the counts of an hour that began so many complete hours ago.
+func (s *sums) add(c *Counts, age int64) {
+	devices := bounded(c.Devices)
+	s.devices += devices
+	if age > settleHours {
+		s.proven += bounded(c.Adopted)
+	}
+	for i := range s.events {
+		s.events[i] += bounded(c.Events[i])
+	}
+	for h, horizon := range SilenceHorizons {
+		if age > horizon {
+			s.entered[h] += devices
+			s.silent[h] += max(0, devices-bounded(c.Returned[h]))
+		}
+	}
+}
+
+func bounded(n int64) int64 { return max(0, min(n, mostCounted)) }
+
+// count says how many of a group's draws fell on the suspected side and how many on the other.
+type count func(g *group) (suspected, other int64)
+
+// draws gathers the groups that can be compared, by share.
+func (r reading) draws(of count) draws {
+	var d draws
+	for i := range r.groups {
+		g := &r.groups[i]
+		hits, others := of(g)
+		if g.share >= 1 || hits+others == 0 {
+			continue
+		}
+		d.hits += hits
+		if last := len(d.pools) - 1; last >= 0 && d.pools[last].share == g.share {
+			d.pools[last].events += hits + others
+			continue
+		}
+		d.pools = append(d.pools, pool{share: g.share, events: hits + others})
+	}
+	return d
+}
+
+// byPhase is the process whose parts are the phases, for counts in which one device may appear once in every phase: what
+// a device did in one phase then says something of what it does in the next, so that phases must not be multiplied. The
+// first phase has half the weight, the second a quarter, and so on: that is where harm is cheapest to stop.
+func (r reading) byPhase(of func(phase reading) draws) process {
+	p := make(process, 0, r.phases)
+	for phase := range r.phases {
+		p = append(p, part{weight: phaseWeight(phase, r.phases), draws: of(r.only(phase))})
+	}
+	return p
+}
+
+// phaseWeight halves from phase to phase; the last two are alike, so that all sum to 1.
+func phaseWeight(phase, phases int) float64 {
+	return math.Ldexp(1, -min(phase+1, phases-1))
+}
+
+// only is the reading of one phase.
+func (r reading) only(phase int) reading {
+	var groups []group
+	for _, g := range r.groups {
+		if g.phase == phase {
+			groups = append(groups, g)
+		}
+	}
+	r.groups = groups
+	return r
+}
+
+// total sums a count over all groups, compared or not.
+func (r reading) total(of func(*group) int64) int64 {
+	var n int64
+	for i := range r.groups {
+		n += of(&r.groups[i])
+	}
+	return n
+}
+
+// most returns the largest sum of a count within one phase. A device enters each phase at most once, so this never
+// counts a device twice, which the sum over phases would.
+func (r reading) most(of func(*group) int64) int64 {
+	var most int64
+	for phase := range r.phases {
+		most = max(most, r.only(phase).total(of))
+	}
+	return most
+}
+
+func candidateDevices(g *group) int64 { return g.candidate.devices }
+func controlDevices(g *group) int64   { return g.control.devices }
+func provenDevices(g *group) int64    { return g.candidate.proven }
+
+// devices counts the devices of either arm.
+func devices(g *group) (int64, int64) { return g.candidate.devices, g.control.devices }
+
+// events counts first events of a metric by arm.
+func events(metric int) count {
+	return func(g *group) (int64, int64) { return g.candidate.events[metric], g.control.events[metric] }
+}
+
+// silent counts the devices of either arm that were not seen again within a horizon that has passed.
+func silent(horizon int) count {
+	return func(g *group) (int64, int64) { return g.candidate.silent[horizon], g.control.silent[horizon] }
+}
+
+// swapped exchanges the sides: fewer becomes more.
+func (r reading) swapped() reading {
+	r.groups = slices.Clone(r.groups)
+	for i, g := range r.groups {
+		r.groups[i].candidate, r.groups[i].control = g.control, g.candidate
+		if g.share < 1 {
+			r.groups[i].share = 1 - g.share
+		}
+	}
+	slices.Reverse(r.groups)
+	return r
+}
+
+// gates returns the metrics that are watched, with their gates made sound, in the order of rollout.AllMetrics.
+func gates(plan rollout.Plan) []trial {
+	var on []trial
+	shares := 0.0
+	for index, info := range rollout.AllMetrics() {
+		gate := info.Gate
+		for _, g := range plan.Gates {
+			if g.Metric == info.Metric {
+				gate = g
+			}
+		}
+		if gate.Off || info.Comparison == rollout.ShownOnly {
+			continue
+		}
+		on = append(on, trial{index: index, info: info, gate: sound(gate, info.Gate)})
+		shares += info.AlphaShare
+	}
+	for i := range on {
+		on[i].alpha = float64(soundRate(plan.Alpha, defaultAlpha)*on[i].info.AlphaShare) / shares
+	}
+	return on
+}
+
+// Error rates of a plan that names none, or none that makes sense.
+const (
+	defaultAlpha = 0.01
+	defaultBeta  = 0.05
+)
+
+func soundRate(rate, otherwise float64) float64 {
+	if rate > 0 && rate < 1 {
+		return rate
+	}
+	return otherwise
+}
+
+// sound fills what a gate leaves out, or says that makes no sense, from the metric's default gate.
+func sound(g, standard rollout.Gate) rollout.Gate {
+	if !(g.Margin > 1 && g.Margin <= 1000) {
+		g.Margin = standard.Margin
+	}
+	if !(g.Limit >= 1e-6 && g.Limit < 1) {
+		g.Limit = standard.Limit
+	}
+	if !(g.Severe > 0) {
+		g.Severe = 0
+	}
+	if strictness(Decision(g.Action)) == 0 {
+		g.Action = standard.Action
+	}
+	return g
+}
