@@ -1,0 +1,186 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// maxProblems is how many problems of one body are reported; more would help nobody.
+const maxProblems = 50
+
+// shape checks trees against Go types, so that a misspelt field or a number where text belongs is refused with its path
+// and not passed over in silence. readOnly names fields, as "Type.field", that the server sets: callers may send back what
+// they were shown, and it is ignored.
+type shape struct {
+	readOnly map[string]bool
+	problems []Problem
+}
+
+// formed is a type whose JSON has several forms.
+type formed interface {
+	// formOf returns the type that describes the form that v has, or should have.
+	formOf(v any) reflect.Type
+}
+
+func (s *shape) add(path, format string, args ...any) {
+	if len(s.problems) < maxProblems {
+		s.problems = append(s.problems, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
+	}
+}
+
+// check compares the tree v with the type t and removes read-only fields from v. A null fits every type: it asks for the
+// default.
+func (s *shape) check(path string, v any, t reflect.Type) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if v == nil {
+		return
+	}
+	if many, ok := reflect.Zero(t).Interface().(formed); ok {
+		s.check(path, v, many.formOf(v))
+		return
+	}
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+		s.checkText(path, v, t)
+		return
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		s.checkStruct(path, v, t)
+	case reflect.Slice:
+		s.checkList(path, v, t)
+	case reflect.String:
+		if _, ok := v.(string); !ok {
+			s.add(path, "want text, not %s%s", kindOf(v), quoteHint(v))
+		}
+	case reflect.Bool:
+		if _, ok := v.(bool); !ok {
+			s.add(path, "want true or false, not %s", kindOf(v))
+		}
+	default:
+		s.checkNumber(path, v, t)
+	}
+}
+
+func quoteHint(v any) string {
+	if n, ok := v.(json.Number); ok {
+		return fmt.Sprintf("; put it in quotes: %q", n.String())
+	}
+	return ""
+}
+
+// checkText lets a type that reads its own JSON say what it thinks of v.
+func (s *shape) checkText(path string, v any, t reflect.Type) {
+	raw, err := json.Marshal(v)
+	if err == nil {
+		err = json.Unmarshal(raw, reflect.New(t).Interface())
+	}
+	if err != nil {
+		s.add(path, "%s", clip(err.Error()))
+	}
+}
+
+func (s *shape) checkNumber(path string, v any, t reflect.Type) {
+	n, ok := v.(json.Number)
+	if !ok {
+		s.add(path, "want a number, not %s", kindOf(v))
+		return
+	}
+	if err := json.Unmarshal([]byte(n), reflect.New(t).Interface()); err != nil {
+		s.add(path, "%s is no number that fits here", clip(n.String()))
+	}
+}
+
+func (s *shape) checkList(path string, v any, t reflect.Type) {
+	list, ok := v.([]any)
+	if !ok {
+		s.add(path, "want a list, not %s", kindOf(v))
+		return
+	}
+	for i, item := range list {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if item == nil {
+			s.add(at, "want a value, not null")
+			continue
+		}
+		s.check(at, item, t.Elem())
+	}
+}
+
+func (s *shape) checkStruct(path string, v any, t reflect.Type) {
+	object, ok := v.(map[string]any)
+	if !ok {
+		s.add(path, "want an object, not %s", kindOf(v))
+		return
+	}
+	fields := fieldsOf(t)
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		at := key
+		if path != "" {
+			at = path + "." + key
+		}
+		field, known := fields[key]
+		switch {
+		case !known:
+			s.add(clip(at), "unknown field%s", suggestion(key, fields))
+		case s.readOnly[t.Name()+"."+key]:
+			delete(object, key)
+		default:
+			s.check(at, object[key], field)
+		}
+	}
+}
+
+// fieldsOf returns the JSON names of a struct's fields with their types.
+func fieldsOf(t reflect.Type) map[string]reflect.Type {
+	fields := map[string]reflect.Type{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.IsExported() && name != "" && name != "-" {
+			fields[name] = f.Type
+		}
+	}
+	return fields
+}
+
+// suggestion proposes the field that a misspelt key most likely meant.
+func suggestion(key string, fields map[string]reflect.Type) string {
+	best, least := "", 3
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if d := distance(strings.ToLower(key), name); d < least {
+			best, least = name, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// distance is the number of letters to add, drop or change to make b of a (Levenshtein's), cut off for long keys.
+func distance(a, b string) int {
+	if len(a) > 64 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,136 @@
+package device
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/palier-ota/palier/internal/stream"
+	"github.com/palier-ota/palier/internal/telemetry"
+)
+
+const (
+	beaconSlots    = 1 << 16 // 512 KB of memory of who was noted already
+	beaconQueue    = 1 << 14 // check events waiting for the stream
+	beaconInterval = 100 * time.Millisecond
+)
+
+// beacon puts check events on the stream behind the answers' back: at most one per device, version and hour that this
+// process remembers. It never makes a request wait; what does not fit its queue is dropped, counted, and noted again at
+// the device's next check.
+type beacon struct {
+	out   stream.Stream
+	log   *slog.Logger
+	slots [beaconSlots]atomic.Uint64
+	queue chan noted
+
+	sent, dropped atomic.Int64
+
+	stop sync.Once
+	quit chan struct{}
+	done chan struct{}
+}
+
+type noted struct {
+	slot   uint64
+	record stream.Record
+}
+
+func newBeacon(out stream.Stream, log *slog.Logger) *beacon {
+	b := &beacon{out: out, log: log, queue: make(chan noted, beaconQueue), quit: make(chan struct{}), done: make(chan struct{})}
+	go b.run()
+	return b
+}
+
+// first reports whether this device, version, rollout, phase and hour were not noted yet, and notes them. Two of them
+// that share a slot push each other out, which costs a duplicate event and never loses one.
+func (b *beacon) first(device uint64, version, rolloutID string, phase int, hour int64) (slot uint64, ok bool) {
+	h := device ^ xxhash.Sum64String(version)*0x9E3779B97F4A7C15 ^ xxhash.Sum64String(rolloutID) ^ uint64(hour)*0xC2B2AE3D27D4EB4F ^ uint64(phase+1)<<56
+	if h == 0 {
+		h = 1
+	}
+	slot = h % beaconSlots
+	return slot, b.slots[slot].Swap(h) != h
+}
+
+// note queues the event.
+func (b *beacon) note(slot uint64, e telemetry.Event) {
+	data, err := telemetry.Append(nil, e)
+	if err != nil {
+		b.log.Error("check event not encoded", "error", err)
+		return
+	}
+	n := noted{slot: slot, record: stream.Record{Key: e.Device, Data: data}}
+	select {
+	case b.queue <- n:
+	default:
+		b.slots[slot].Store(0)
+		b.dropped.Add(1)
+	}
+}
+
+// run moves the queue to the stream until close.
+func (b *beacon) run() {
+	defer close(b.done)
+	tick := time.NewTicker(beaconInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			b.flush()
+		case <-b.quit:
+			b.flush()
+			return
+		}
+	}
+}
+
+// flush appends what is queued now. A batch that the stream refuses is dropped and will be noted anew: waiting for it
+// would only let the queue overflow.
+func (b *beacon) flush() {
+	batch := make([]noted, 0, stream.MaxBatch)
+	for {
+		batch = batch[:0]
+		for len(batch) < stream.MaxBatch {
+			select {
+			case n := <-b.queue:
+				batch = append(batch, n)
+				continue
+			default:
+			}
+			break
+		}
+		if len(batch) == 0 {
+			return
+		}
+		b.append(batch)
+	}
+}
+
+func (b *beacon) append(batch []noted) {
+	records := make([]stream.Record, len(batch))
+	for i, n := range batch {
+		records[i] = n.record
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := b.out.Append(ctx, records); err != nil {
+		for _, n := range batch {
+			b.slots[n.slot].Store(0)
+		}
+		b.dropped.Add(int64(len(batch)))
+		b.log.Warn("check events not appended; they will be noted at the devices' next checks", "events", len(batch), "error", err)
+		return
+	}
+	b.sent.Add(int64(len(batch)))
+}
+
+// close flushes and stops.
+func (b *beacon) close() {
+	b.stop.Do(func() { close(b.quit) })
+	<-b.done
+}

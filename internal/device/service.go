@@ -1,0 +1,167 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/palier-ota/palier/internal/capgo"
+	"github.com/palier-ota/palier/internal/resolve"
+	"github.com/palier-ota/palier/internal/rollout"
+	"github.com/palier-ota/palier/internal/store"
+	"github.com/palier-ota/palier/internal/stream"
+	"github.com/palier-ota/palier/internal/telemetry"
+)
+
+// DefaultSnapshotTTL is how long a Snapshot answers before the store is asked for a newer one.
+const DefaultSnapshotTTL = 10 * time.Second
+
+// Config is what a Service needs. Apps, Devices, Stream, Now and Log are required.
+type Config struct {
+	Apps        store.Apps
+	Devices     store.Devices
+	Stream      stream.Stream
+	Now         func() time.Time
+	Log         *slog.Logger
+	SnapshotTTL time.Duration // zero: DefaultSnapshotTTL
+}
+
+// Service answers devices. Its methods may be called concurrently.
+type Service struct {
+	config    Config
+	snapshots *snapshots
+	beacon    *beacon
+	requests  sync.Pool // of *capgo.Request
+	counts    counts
+}
+
+// counts are the numbers that Stats tells.
+type counts struct {
+	reasons  [resolve.NumReasons]atomic.Int64
+	refused  atomic.Int64
+	events   atomic.Int64
+	unknown  atomic.Int64
+	overload atomic.Int64
+}
+
+// Stats are totals since the Service started.
+type Stats struct {
+	Decisions     [resolve.NumReasons]int64 // update checks by outcome
+	Refused       int64                     // requests answered 4xx
+	Events        int64                     // telemetry events acknowledged
+	UnknownEvents int64                     // of those, with an action that Palier does not know
+	Overloads     int64                     // telemetry requests answered 429 because the stream took no more
+	ChecksNoted   int64                     // check events put on the stream
+	ChecksDropped int64                     // check events that had to be dropped; the devices' next checks make up for them
+}
+
+// New returns a Service. Close it to flush what it noted.
+func New(c Config) *Service {
+	if c.SnapshotTTL == 0 {
+		c.SnapshotTTL = DefaultSnapshotTTL
+	}
+	s := &Service{
+		config:    c,
+		snapshots: newSnapshots(c.Apps, c.Now, c.SnapshotTTL, c.Log),
+		beacon:    newBeacon(c.Stream, c.Log),
+	}
+	s.requests.New = func() any { return new(capgo.Request) }
+	return s
+}
+
+// Close flushes the check events noted so far and stops the Service's background work. Requests must have ended.
+func (s *Service) Close() { s.beacon.close() }
+
+// Stats returns the totals so far.
+func (s *Service) Stats() Stats {
+	out := Stats{
+		Refused: s.counts.refused.Load(), Events: s.counts.events.Load(), UnknownEvents: s.counts.unknown.Load(),
+		Overloads: s.counts.overload.Load(), ChecksNoted: s.beacon.sent.Load(), ChecksDropped: s.beacon.dropped.Load(),
+	}
+	for i := range out.Decisions {
+		out.Decisions[i] = s.counts.reasons[i].Load()
+	}
+	return out
+}
+
+// Answer is what a device gets.
+type Answer struct {
+	Status     int
+	Body       []byte // JSON, never empty
+	RetryAfter int    // seconds for the Retry-After header; 0 is no header
+}
+
+// refuse encodes a refusal into dst.
+func (s *Service) refuse(r *capgo.Refusal, dst []byte) Answer {
+	s.counts.refused.Add(1)
+	return Answer{Status: r.Status, Body: r.Append(dst), RetryAfter: r.RetryAfter}
+}
+
+// load returns the app's Snapshot or the refusal that says why there is none.
+func (s *Service) load(ctx context.Context, app string) (*loaded, *capgo.Refusal) {
+	l, err := s.snapshots.get(ctx, app)
+	if err == nil {
+		return l, nil
+	}
+	if errors.Is(err, errUnknownApp) {
+		return nil, capgo.UnknownApp()
+	}
+	s.config.Log.Error("no snapshot to answer from", "error", err)
+	return nil, capgo.Unavailable()
+}
+
+// Updates answers POST /updates: the body is the check, dst is where the answer is appended. The common answer, nothing
+// new, reads no store and allocates nothing.
+func (s *Service) Updates(ctx context.Context, body, dst []byte) Answer {
+	r := s.requests.Get().(*capgo.Request)
+	defer s.requests.Put(r)
+	if refusal := r.ParseCheck(body); refusal != nil {
+		return s.refuse(refusal, dst)
+	}
+	l, refusal := s.load(ctx, r.Check.AppID)
+	if refusal != nil {
+		return s.refuse(refusal, dst)
+	}
+	d := s.decide(ctx, l, &r.Check)
+	s.counts.reasons[d.Reason].Add(1)
+	if d.Arm != rollout.ArmNone {
+		s.noteCheck(&r.Check, d)
+	}
+	return Answer{Status: capgo.StatusOK, Body: l.answers.Append(dst, &r.Check, d)}
+}
+
+// decide resolves a check, reading the device's Facts if it must. When they cannot be read the device keeps what it has:
+// an offer might be one that already failed on it.
+func (s *Service) decide(ctx context.Context, l *loaded, c *resolve.Check) resolve.Decision {
+	d := l.snapshot.Resolve(c, nil)
+	if d.Reason != resolve.NeedFacts {
+		return d
+	}
+	facts, err := s.config.Devices.Facts(ctx, c.AppID, c.DeviceID)
+	if err != nil {
+		s.config.Log.Warn("device record unreachable, offering nothing", "app", c.AppID, "error", err)
+		d.Reason, d.Kind, d.Bundle = resolve.NoNewVersion, resolve.UpToDate, nil
+		return d
+	}
+	return l.snapshot.Resolve(c, &facts)
+}
+
+// noteCheck queues the event that says this device, in an arm of a live rollout, asked and runs this version.
+func (s *Service) noteCheck(c *resolve.Check, d resolve.Decision) {
+	now := s.config.Now()
+	device := telemetry.Fingerprint(c.DeviceID)
+	slot, first := s.beacon.first(device, c.VersionName, d.Rollout.ID, d.Phase, now.Unix()/3600)
+	if !first {
+		return
+	}
+	s.beacon.note(slot, telemetry.Event{
+		Kind: telemetry.KindCheck, App: clone(c.AppID), Device: device, Time: now.UnixMilli(),
+		Version: clone(c.VersionName), Platform: c.Platform.String(),
+		Exposures: []telemetry.Exposure{{
+			Rollout: d.Rollout.ID, Phase: d.Phase, Arm: d.Arm, Candidate: c.VersionName == d.Rollout.RolloutSpec.Bundle,
+		}},
+	})
+}

@@ -1,0 +1,182 @@
+// Package promote moves rollouts: it is the part of the loop where numbers become deeds.
+//
+// A tick looks at every live rollout: it reads the tallies, has the judge weigh them, turns the verdict into a verb of
+// the rollout's state machine and commits the outcome, with its audit event and the new Snapshot, under compare-and-swap
+// on the app's revision. The state machine decides what is possible and the store decides who was first, so two ticks at
+// once, or a tick beside an operator, do no harm: the loser sees a conflict and leaves the rollout to the next tick.
+package promote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/palier-ota/palier/internal/judge"
+	"github.com/palier-ota/palier/internal/rollout"
+	"github.com/palier-ota/palier/internal/store"
+	"github.com/palier-ota/palier/internal/telemetry"
+)
+
+// Actor is the name under which the judge's transitions stand in the audit log.
+const Actor = "palier"
+
+// Ticker judges live rollouts.
+type Ticker struct {
+	Apps    store.Apps
+	Tallies store.Tallies
+	Now     func() time.Time
+	Log     *slog.Logger
+	// Notify, if set, is told of every transition after it was committed, and of every verdict that asks a person.
+	Notify func(Outcome)
+}
+
+// Outcome is what a tick found and did for one rollout.
+type Outcome struct {
+	Rollout rollout.Rollout // after the tick
+	Verdict judge.Verdict
+	Verb    rollout.Verb // what was done; empty when nothing was
+	At      time.Time
+	Err     error // reading, judging or committing failed; the next tick tries again
+}
+
+// Tick judges every live rollout once and returns one Outcome each, failed ones included: one rollout's trouble does not
+// keep the others waiting. It returns an error only when the list of live rollouts cannot be read.
+func (t *Ticker) Tick(ctx context.Context) ([]Outcome, error) {
+	live, err := t.Apps.Live(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing live rollouts: %w", err)
+	}
+	outcomes := make([]Outcome, 0, len(live))
+	for _, l := range live {
+		o := t.one(ctx, l.App, l.Rollout)
+		if o.Err != nil {
+			t.Log.Error("rollout not judged", "app", l.App, "rollout", l.Rollout, "error", o.Err)
+		}
+		if t.Notify != nil && o.Err == nil && (o.Verb != "" || o.Verdict.Decision == judge.Hold) {
+			t.Notify(o)
+		}
+		outcomes = append(outcomes, o)
+	}
+	return outcomes, nil
+}
+
+// one judges and moves one rollout.
+func (t *Ticker) one(ctx context.Context, app, id string) Outcome {
+	state, err := t.Apps.Load(ctx, app)
+	if errors.Is(err, store.ErrNotFound) {
+		return Outcome{} // removed since it was listed
+	}
+	if err != nil {
+		return Outcome{Err: fmt.Errorf("loading %s: %w", app, err)}
+	}
+	r, ok := state.Rollouts[id]
+	if !ok || !r.State.Live() {
+		return Outcome{Rollout: r} // ended since it was listed
+	}
+	o := Outcome{Rollout: r, At: t.Now()}
+	cmd, verdict, err := t.decide(ctx, r, o.At)
+	o.Verdict, o.Err = verdict, err
+	if err != nil || cmd.Verb == "" {
+		return o
+	}
+	return t.commit(ctx, state, o, cmd)
+}
+
+// decide returns the command that the rollout's data asks for; its Verb is empty when there is nothing to do.
+func (t *Ticker) decide(ctx context.Context, r rollout.Rollout, now time.Time) (rollout.Command, judge.Verdict, error) {
+	cmd := rollout.Command{Actor: Actor, At: now}
+	switch r.State {
+	case rollout.Scheduled:
+		if !now.Before(r.StartsAt) {
+			cmd.Verb, cmd.Reason = rollout.VerbStart, "the scheduled time has come"
+		}
+		return cmd, judge.Verdict{}, nil
+	case rollout.Paused:
+		return t.decidePaused(ctx, r, cmd)
+	}
+	verdict, err := t.verdict(ctx, r, now)
+	if err != nil {
+		return cmd, verdict, err
+	}
+	cmd.Verb, cmd.Reason = verbFor(verdict.Decision), verdict.Sentence
+	cmd.Detail = map[string]any{"verdict": verdict}
+	return cmd, verdict, nil
+}
+
+// decidePaused lets a paused rollout only get worse: harm may still turn out to be severe enough to take the bundle back.
+func (t *Ticker) decidePaused(ctx context.Context, r rollout.Rollout, cmd rollout.Command) (rollout.Command, judge.Verdict, error) {
+	verdict, err := t.verdict(ctx, r, cmd.At)
+	if err != nil {
+		return cmd, verdict, err
+	}
+	if verdict.Code == judge.CodeHarm && (verdict.Decision == judge.Rollback || verdict.Decision == judge.Halt) {
+		cmd.Verb, cmd.Reason = verbFor(verdict.Decision), verdict.Sentence
+		cmd.Detail = map[string]any{"verdict": verdict}
+	}
+	return cmd, verdict, nil
+}
+
+func (t *Ticker) verdict(ctx context.Context, r rollout.Rollout, now time.Time) (judge.Verdict, error) {
+	tallies, err := t.Tallies.Load(ctx, r.App, r.ID)
+	if err != nil {
+		return judge.Verdict{}, fmt.Errorf("reading the tallies of rollout %s: %w", r.ID, err)
+	}
+	return judge.Judge(Input(r, tallies, now)), nil
+}
+
+// commit applies the command and writes the outcome. Losing a race is no error: whoever won has changed what this
+// decision was based on.
+func (t *Ticker) commit(ctx context.Context, state rollout.State, o Outcome, cmd rollout.Command) Outcome {
+	tr, err := rollout.Operate(state, o.Rollout.ID, cmd)
+	if err != nil {
+		o.Err = fmt.Errorf("%s of rollout %s: %w", cmd.Verb, o.Rollout.ID, err)
+		return o
+	}
+	after, err := t.Apps.Commit(ctx, state, tr.ApplyTo(state), tr.Events)
+	if errors.Is(err, store.ErrConflict) {
+		t.Log.Info("rollout was changed by someone else; leaving it to the next tick", "rollout", o.Rollout.ID, "verb", cmd.Verb)
+		return o
+	}
+	if err != nil {
+		o.Err = fmt.Errorf("committing %s of rollout %s: %w", cmd.Verb, o.Rollout.ID, err)
+		return o
+	}
+	o.Rollout, o.Verb = after.Rollouts[o.Rollout.ID], cmd.Verb
+	t.Log.Info("rollout moved", "app", o.Rollout.App, "rollout", o.Rollout.ID, "verb", cmd.Verb, "state", o.Rollout.State,
+		"phase", o.Rollout.Phase, "percent", o.Rollout.Percent.String(), "reason", cmd.Reason)
+	return o
+}
+
+// verbFor returns the verb that carries out a decision, or none for wait and hold.
+func verbFor(d judge.Decision) rollout.Verb {
+	switch d {
+	case judge.Promote:
+		return rollout.VerbPromote
+	case judge.Pause:
+		return rollout.VerbPause
+	case judge.Halt:
+		return rollout.VerbHalt
+	case judge.Rollback:
+		return rollout.VerbRollback
+	}
+	return ""
+}
+
+// Input gathers what the judge weighs for a rollout at the instant now.
+func Input(r rollout.Rollout, tallies telemetry.Tallies, now time.Time) judge.Input {
+	return judge.Input{
+		Plan: r.Plan, Phase: r.Phase, Held: r.Held(now), Approved: r.Approved, Now: now, Newest: tallies.Newest,
+		Strata: tallies.Strata(func(phase int) float64 { return designShare(r, phase) }),
+	}
+}
+
+// designShare is the share of candidates among the devices compared in a phase: those whose fate hung on their position
+// alone, so it is the phase's percentage itself.
+func designShare(r rollout.Rollout, phase int) float64 {
+	if phase < 0 || phase >= len(r.Plan.Phases) {
+		return 1
+	}
+	return rollout.EffectivePercent(r.Plan, phase).Share()
+}
