@@ -1,0 +1,39 @@
+# Palier's commands. `make run` shows the product, `make test` proves it.
+
+GO       ?= go
+BIN      := bin
+VERSION  := $(shell git describe --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w
+# pinned tools, run through the module proxy without touching go.mod
+GOFUMPT     := mvdan.cc/gofumpt@v0.9.2
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+.PHONY: run build test race fuzz bench lint clean need-go
+
+run: build ## build and start Palier with its demo: no account, no configuration
+	$(BIN)/palier serve --demo --time-scale 14400
+
+build: need-go ## the palier command, into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/palier ./functions/palier
+
+test: need-go lint ## everything that must hold, with the race detector
+	$(GO) test -race -timeout 15m ./...
+
+FUZZTIME ?= 60s
+fuzz: need-go ## each decoder against hostile input, FUZZTIME each
+	@for target in $$(grep -rhoE '^func Fuzz[A-Za-z0-9]+' internal/capgo/*_test.go | sed 's/func //'); do \
+		$(GO) test ./internal/capgo -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; done
+
+bench: need-go ## speed as ratios against floors measured in the same run
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/resolve ./internal/capgo ./internal/device ./internal/judge ./internal/telemetry
+
+lint: need-go ## formatting, vet, static analysis
+	@out=$$(gofmt -l functions internal); test -z "$$out" || { echo "not formatted: $$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+clean:
+	rm -rf $(BIN) .palier
+
+need-go:
+	@command -v $(GO) >/dev/null || { echo "Palier needs Go 1.26 or newer: https://go.dev/dl/"; exit 1; }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// clock is the one clock of a server: real time, or time that runs scale times faster from an anchor. The anchor is kept
+// in the data directory, so that after a restart accelerated time goes on from where it would be and never runs
+// backwards.
+type clock struct {
+	scale  float64
+	anchor anchor
+	start  time.Time // real time with a monotonic reading
+}
+
+type anchor struct {
+	Real  time.Time `json:"real"`
+	Clock time.Time `json:"clock"`
+	Scale float64   `json:"scale"`
+}
+
+// newClock returns a clock for the data directory. It fails if the directory's anchor cannot be read or written, or if
+// scale is not in 1…1,000,000.
+func newClock(dir string, scale float64) (*clock, error) {
+	if !(scale >= 1 && scale <= 1e6) {
+		return nil, fmt.Errorf("time scale %g: want 1 to 1000000", scale)
+	}
+	now := time.Now()
+	path := filepath.Join(dir, "clock.json")
+	kept, err := readAnchor(path)
+	if err != nil {
+		return nil, err
+	}
+	c := &clock{scale: scale, start: now, anchor: anchor{Real: now, Clock: now, Scale: scale}}
+	if kept.Scale != 0 {
+		c.anchor.Clock = kept.at(now)
+	}
+	if c.anchor.Clock.Before(now) {
+		c.anchor.Clock = now
+	}
+	if scale == 1 && kept.Scale == 0 {
+		return c, nil // nothing to remember about real time
+	}
+	raw, err := json.Marshal(c.anchor)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the clock: %w", err)
+	}
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		return nil, fmt.Errorf("keeping the clock: %w", err)
+	}
+	return c, nil
+}
+
+func readAnchor(path string) (a anchor, err error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return a, nil
+	}
+	if err != nil {
+		return a, fmt.Errorf("reading the clock: %w", err)
+	}
+	if err := json.Unmarshal(raw, &a); err != nil || a.Scale < 1 {
+		return a, fmt.Errorf("the clock in %s is damaged; remove the file to start from real time", path)
+	}
+	return a, nil
+}
+
+// at returns the clock's time at the real instant now.
+func (a anchor) at(now time.Time) time.Time {
+	return a.Clock.Add(time.Duration(float64(now.Sub(a.Real)) * a.Scale))
+}
+
+// Now returns the clock's time.
+func (c *clock) Now() time.Time {
+	if c.scale == 1 && c.anchor.Clock.Equal(c.anchor.Real) {
+		return time.Now()
+	}
+	return c.anchor.Clock.Add(time.Duration(float64(time.Since(c.start)) * c.scale))
+}
+
+// real returns how long d of the clock takes in real time, at least floor.
+func (c *clock) real(d, floor time.Duration) time.Duration {
+	return max(floor, time.Duration(float64(d)/c.scale))
+}

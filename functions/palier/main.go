@@ -1,0 +1,104 @@
+// Command palier is the operator's tool: it runs the server and talks to one.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes, which scripts may rely on.
+const (
+	exitOK          = 0
+	exitFailed      = 1 // something went wrong here
+	exitUsage       = 2 // the command line makes no sense
+	exitRefused     = 3 // the server understood and said no
+	exitUnreachable = 4 // no server answered
+	exitNotHealthy  = 5 // watched rollout ended other than completed; fleet saw a violation
+)
+
+// errExit carries an exit code for an outcome that has already been printed.
+type errExit int
+
+func (e errExit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// usageError marks a mistake in the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole command, as a function of its surroundings.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var code errExit
+	if errors.As(err, &code) {
+		return int(code)
+	}
+	fmt.Fprintln(stderr, "palier:", err)
+	var usage usageError
+	var refused *apiError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &refused):
+		return exitRefused
+	case errors.Is(err, errUnreachable):
+		return exitUnreachable
+	}
+	return exitFailed
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "palier",
+		Short: "Ship web bundles to Capacitor apps in phases that promote, pause and roll back by themselves",
+		Long: `Palier ships web bundles to Capacitor apps in phases and decides by itself, with a stated error rate,
+when to go on, stop, or take a bundle back.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the server said no, 4 no server answered,
+5 a watched rollout ended badly or a fleet saw a violation.`,
+		Example: `  palier serve --demo --time-scale 7200      # see the whole loop in a minute
+  palier apply -f shop.yaml                  # state what an app should be
+  palier rollout start com.example.shop --channel production --bundle 1.4.0
+  palier rollout watch com.example.shop`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	c := &connection{}
+	c.flags(root.PersistentFlags())
+	root.AddCommand(
+		newServe(), newApply(c), newExport(c), newRollout(c), newExplain(c), newFleet(), newToken(c), newApp(c),
+	)
+	return root
+}
+
+// exactArgs demands n positional arguments and says which.
+func exactArgs(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return usageError{fmt.Errorf("%s wants %d argument(s) %v, got %d; see %s --help", cmd.CommandPath(), len(names), names, len(args), cmd.CommandPath())}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/palier-ota/palier/internal/admin"
+	"github.com/palier-ota/palier/internal/resolve"
+)
+
+// metrics serves what the process counts, for Prometheus, to holders of a viewer's token.
+func (s *server) metrics() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), serverCollector{s})
+	return s.viewersOnly(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+}
+
+var (
+	descDecisions = prometheus.NewDesc("palier_update_checks_total", "Update checks answered, by outcome.", []string{"reason"}, nil)
+	descRefused   = prometheus.NewDesc("palier_refused_requests_total", "Device requests refused as malformed, unknown or too much.", nil, nil)
+	descEvents    = prometheus.NewDesc("palier_telemetry_events_total", "Telemetry events acknowledged.", nil, nil)
+	descUnknown   = prometheus.NewDesc("palier_telemetry_unknown_events_total", "Acknowledged events with an unknown action.", nil, nil)
+	descOverload  = prometheus.NewDesc("palier_telemetry_overloads_total", "Telemetry requests answered 429.", nil, nil)
+	descChecks    = prometheus.NewDesc("palier_check_events_total", "Check events put on the stream or dropped.", []string{"outcome"}, nil)
+)
+
+// serverCollector reads the server's counters when Prometheus asks.
+type serverCollector struct{ server *server }
+
+// Describe lists the metrics.
+func (c serverCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect reads them.
+func (c serverCollector) Collect(ch chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	st := c.server.devices.Stats()
+	for reason, n := range st.Decisions {
+		if n > 0 {
+			count(descDecisions, n, resolve.Reason(reason).String())
+		}
+	}
+	count(descRefused, st.Refused)
+	count(descEvents, st.Events)
+	count(descUnknown, st.UnknownEvents)
+	count(descOverload, st.Overloads)
+	count(descChecks, st.ChecksNoted, "noted")
+	count(descChecks, st.ChecksDropped, "dropped")
+}
+
+// viewersOnly lets through who may read the operator API.
+func (s *server) viewersOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := s.operators.Authenticate(r.Context(), r.Header.Get("Authorization"))
+		if err != nil || !p.Role.Allows(admin.Viewer) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="palier"`)
+			http.Error(w, "metrics want the header Authorization: Bearer TOKEN, with a viewer's token", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

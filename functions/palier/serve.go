@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/palier-ota/palier/internal/admin"
+	"github.com/palier-ota/palier/internal/aggregate"
+	"github.com/palier-ota/palier/internal/device"
+	"github.com/palier-ota/palier/internal/promote"
+	"github.com/palier-ota/palier/internal/store"
+	storesqlite "github.com/palier-ota/palier/internal/store/sqlite"
+	streamsqlite "github.com/palier-ota/palier/internal/stream/sqlite"
+)
+
+const (
+	tickEvery     = time.Minute            // of the clock
+	tickFloor     = 250 * time.Millisecond // of real time, however fast the clock runs
+	streamName    = "telemetry"
+	streamKeep    = 7 * 24 * time.Hour
+	shutdownGrace = 10 * time.Second
+)
+
+// serveOptions are what `palier serve` was asked for.
+type serveOptions struct {
+	data   string
+	listen string
+	scale  float64
+	token  string // first admin token; empty: made and stored
+	log    *slog.Logger
+	notify func(promote.Outcome)
+}
+
+func newServe() *cobra.Command {
+	var o serveOptions
+	var demo, verbose bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run Palier in one process: devices, operators, judge and store",
+		Long: `Serve answers devices and operators on one address, keeps everything in SQLite files under --data, and moves rollouts
+by itself. It prints one line when it is ready. The first admin token is $PALIER_TOKEN, or is made and stored in the
+data directory, readable by you only; commands on the same machine find it there.
+
+--time-scale runs the clock faster: at 3600 an hour passes every second, so that a plan of a week can be watched.
+--demo adds an app, a fleet of simulated devices, a healthy rollout and a crashing one.`,
+		Example: `  palier serve
+  palier serve --data /var/lib/palier --listen 127.0.0.1:8787
+  palier serve --demo --time-scale 14400`,
+		Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.data, _ = cmd.Flags().GetString("data")
+			o.token = os.Getenv("PALIER_TOKEN")
+			level := slog.LevelInfo
+			if demo {
+				level = slog.LevelError // the demo tells its own story
+			}
+			if verbose {
+				level = slog.LevelDebug
+			}
+			o.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			if demo {
+				return runDemo(cmd.Context(), o, cmd.OutOrStdout())
+			}
+			s, err := openServer(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), s.ready())
+			return s.run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.listen, "listen", defaultListen, "address to listen on; port 0 picks a free one")
+	f.Float64Var(&o.scale, "time-scale", 1, "run the clock this many times faster")
+	f.BoolVar(&demo, "demo", false, "seed an app and run a fleet, a healthy rollout and a crashing one")
+	f.BoolVar(&verbose, "verbose", false, "log every decision")
+	return cmd
+}
+
+// server is everything of Palier in one process.
+type server struct {
+	options    serveOptions
+	clock      *clock
+	store      *storesqlite.Store
+	stream     *streamsqlite.Stream
+	devices    *device.Service
+	operators  *admin.Service
+	aggregator *aggregate.Aggregator
+	ticker     *promote.Ticker
+	listener   net.Listener
+	http       *http.Server
+}
+
+// openServer opens the data directory and the listener and wires every part. Nothing runs yet, but the address accepts
+// connections.
+func openServer(ctx context.Context, o serveOptions) (s *server, err error) {
+	if err := os.MkdirAll(o.data, 0o700); err != nil {
+		return nil, fmt.Errorf("making the data directory: %w", err)
+	}
+	s = &server{options: o}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.clock, err = newClock(o.data, o.scale); err != nil {
+		return nil, err
+	}
+	if s.listener, err = net.Listen("tcp", o.listen); err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", o.listen, err)
+	}
+	if s.store, err = storesqlite.Open(filepath.Join(o.data, "palier.db"), storesqlite.Options{Now: s.clock.Now}); err != nil {
+		return nil, err
+	}
+	if s.stream, err = streamsqlite.Open(filepath.Join(o.data, "telemetry.db"), streamsqlite.Options{Now: s.clock.Now, Retention: streamKeep}); err != nil {
+		return nil, err
+	}
+	return s, s.wire(ctx)
+}
+
+// wire connects the parts.
+func (s *server) wire(ctx context.Context) error {
+	apps := store.Apps{Store: s.store, NewID: store.NewULID(rand.Reader)}
+	s.devices = device.New(device.Config{
+		Apps: apps, Devices: store.Devices{Store: s.store}, Stream: s.stream, Now: s.clock.Now, Log: s.options.log,
+	})
+	var err error
+	if s.operators, err = admin.New(admin.Config{Store: s.store, Now: s.clock.Now, Rand: rand.Reader, Log: s.options.log}); err != nil {
+		return err
+	}
+	if err := s.firstToken(ctx); err != nil {
+		return err
+	}
+	s.aggregator = &aggregate.Aggregator{Stream: s.stream, Store: s.store, Name: streamName, Log: s.options.log}
+	s.ticker = &promote.Ticker{
+		Apps: apps, Tallies: store.Tallies{Store: s.store}, Now: s.clock.Now, Log: s.options.log, Notify: s.options.notify,
+	}
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(s.options.log.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+// handler sends each path to its part. Devices come first: they are nearly all of the traffic.
+func (s *server) handler() http.Handler {
+	devices, operators, metrics := s.devices.Handler(), s.operators.Handler(), s.metrics()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/api/"):
+			operators.ServeHTTP(w, r)
+		case r.URL.Path == "/metrics":
+			metrics.ServeHTTP(w, r)
+		default:
+			devices.ServeHTTP(w, r)
+		}
+	})
+}
+
+// firstToken makes sure that there is an admin token: the one that was given, the one stored by an earlier run, or a new
+// one, which is stored where only the owner of the data directory can read it.
+func (s *server) firstToken(ctx context.Context) error {
+	token := s.options.token
+	if token == "" {
+		raw, err := os.ReadFile(s.tokenPath())
+		if errors.Is(err, fs.ErrNotExist) {
+			return s.newFirstToken(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("reading the first admin token: %w", err)
+		}
+		token = strings.TrimSpace(string(raw))
+	}
+	if err := s.operators.Bootstrap(ctx, token); err != nil {
+		return fmt.Errorf("storing the first admin token: %w", err)
+	}
+	return nil
+}
+
+func (s *server) newFirstToken(ctx context.Context) error {
+	name := "local-" + s.clock.Now().UTC().Format("20060102-150405")
+	token, err := s.operators.NewToken(ctx, name, admin.Admin, 0)
+	if err != nil {
+		return fmt.Errorf("making the first admin token: %w", err)
+	}
+	if err := os.WriteFile(s.tokenPath(), []byte(token+"\n"), 0o600); err != nil {
+		return fmt.Errorf("storing the first admin token: %w", err)
+	}
+	return nil
+}
+
+func (s *server) tokenPath() string { return filepath.Join(s.options.data, tokenFile) }
+
+// ready is the line that says so.
+func (s *server) ready() string {
+	where := s.tokenPath()
+	if s.options.token != "" {
+		where = "PALIER_TOKEN"
+	}
+	return fmt.Sprintf("palier is ready at %s (data in %s, admin token in %s)", s.url(), s.options.data, where)
+}
+
+func (s *server) url() string { return "http://" + s.listener.Addr().String() }
+
+// run serves until the context ends, then stops in the order in which nothing is lost: no new requests, telemetry
+// flushed, tallies folded, files closed.
+func (s *server) run(ctx context.Context) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var loops sync.WaitGroup
+	loops.Go(func() {
+		if err := s.aggregator.Run(work); err != nil && !errors.Is(err, context.Canceled) {
+			s.options.log.Error("counting telemetry stopped", "error", err)
+		}
+	})
+	loops.Go(func() { s.tick(work) })
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(s.listener) }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		err = fmt.Errorf("serving: %w", err)
+	}
+	grace, stop := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer stop()
+	_ = s.http.Shutdown(grace)
+	cancel()
+	loops.Wait()
+	s.close()
+	return err
+}
+
+// tick judges live rollouts at every tick of the clock.
+func (s *server) tick(ctx context.Context) {
+	t := time.NewTicker(s.clock.real(tickEvery, tickFloor))
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if _, err := s.ticker.Tick(ctx); err != nil && ctx.Err() == nil {
+				s.options.log.Error("tick failed; the next one tries again", "error", err)
+			}
+		}
+	}
+}
+
+// close releases what was opened, in reverse.
+func (s *server) close() {
+	if s.devices != nil {
+		s.devices.Close()
+	}
+	if s.stream != nil {
+		_ = s.stream.Close()
+	}
+	if s.store != nil {
+		_ = s.store.Close()
+	}
+	if s.listener != nil {
+		_ = s.listener.Close()
+	}
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/palier-ota/palier/internal/admin"
+	"github.com/palier-ota/palier/internal/rollout"
+)
+
+func newToken(c *connection) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "token",
+		Short: "Create, list and revoke access tokens",
+		Long:  "Access tokens let people and programs use the operator API. Roles: viewer reads, operator applies and operates rollouts, admin also manages tokens and removes apps, edge reads snapshots only.",
+	}
+	cmd.AddCommand(newTokenCreate(c), newTokenList(c), &cobra.Command{
+		Use: "revoke NAME", Short: "Make a token useless", Example: "  palier token revoke ci", Args: exactArgs("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := c.call(cmd.Context(), http.MethodDelete, "/tokens/"+args[0], "", nil, nil); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "token %s no longer works\n", args[0])
+			return nil
+		},
+	})
+	return cmd
+}
+
+func newTokenCreate(c *connection) *cobra.Command {
+	var role string
+	var ttl time.Duration
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Make a token; it is shown once",
+		Example: `  palier token create ci --role operator --ttl 2160h
+  export PALIER_TOKEN=$(palier token create me --role viewer --json | jq -r .token)`,
+		Args: exactArgs("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in := map[string]any{"name": args[0], "role": role}
+			if ttl > 0 {
+				in["ttl"] = rollout.Duration(ttl)
+			}
+			var out admin.NewTokenView
+			if err := c.send(cmd.Context(), http.MethodPost, "/tokens", in, &out); err != nil {
+				return err
+			}
+			if c.json {
+				return printJSON(cmd.OutOrStdout(), out)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s\n", out.Token)
+			fmt.Fprintf(cmd.ErrOrStderr(), "keep it now: only its hash is stored, so it cannot be shown again\n")
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&role, "role", "viewer", "viewer, operator, admin or edge")
+	cmd.Flags().DurationVar(&ttl, "ttl", 0, "how long it works, such as 720h; 0 is until it is revoked")
+	return cmd
+}
+
+func newTokenList(c *connection) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the tokens, never their secrets", Example: "  palier token list", Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var out admin.Items[admin.TokenView]
+			if err := c.get(cmd.Context(), "/tokens", &out); err != nil {
+				return err
+			}
+			if c.json {
+				return printJSON(cmd.OutOrStdout(), out)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tROLE\tCREATED\tEXPIRES")
+			for _, t := range out.Items {
+				expires := "never"
+				if !t.ExpiresAt.IsZero() {
+					expires = t.ExpiresAt.Format(time.DateTime)
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Name, t.Role, t.CreatedAt.Format(time.DateTime), expires)
+			}
+			return w.Flush()
+		},
+	}
+}
