@@ -133,12 +133,14 @@ func openServer(ctx context.Context, o serveOptions) (s *server, err error) {
 
 // wire connects the parts.
 func (s *server) wire(ctx context.Context) error {
-	apps := store.Apps{Store: s.store, NewID: store.NewULID(rand.Reader)}
+	// What this process changes, its devices see at once.
+	observed := store.Observe(s.store, func(app string) { s.devices.Forget(app) })
+	apps := store.Apps{Store: observed, NewID: store.NewULID(rand.Reader)}
 	s.devices = device.New(device.Config{
 		Apps: apps, Devices: store.Devices{Store: s.store}, Stream: s.stream, Now: s.clock.Now, Log: s.options.log,
 	})
 	var err error
-	if s.operators, err = admin.New(admin.Config{Store: s.store, Now: s.clock.Now, Rand: rand.Reader, Log: s.options.log}); err != nil {
+	if s.operators, err = admin.New(admin.Config{Store: observed, Now: s.clock.Now, Rand: rand.Reader, Log: s.options.log}); err != nil {
 		return err
 	}
 	if err := s.firstToken(ctx); err != nil {

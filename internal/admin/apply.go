@@ -36,7 +36,7 @@ func (s *Service) apply(ctx context.Context, app string, tree map[string]any, op
 		return state, err
 	}
 	state, err := s.change(ctx, load, func(before rollout.State) (rollout.State, []rollout.Event, error) {
-		after, changes, err := next(before, tree, opts.prune)
+		after, changes, err := nextState(before, tree, opts.prune)
 		result.Changes = changes
 		if err != nil || len(changes) == 0 || opts.dryRun {
 			return before, nil, err
@@ -60,8 +60,8 @@ func subject(app string, changes []Change) string {
 	return "app " + app
 }
 
-// next returns the state after the document and the difference to the one before, or why it cannot be.
-func next(before rollout.State, tree map[string]any, prune bool) (rollout.State, []Change, error) {
+// nextState returns the state after the document and the difference to the one before, or why it cannot be.
+func nextState(before rollout.State, tree map[string]any, prune bool) (rollout.State, []Change, error) {
 	wanted, problems := desired(before, tree, prune)
 	if len(problems) > 0 {
 		return before, nil, invalid(CodeMalformed, "the document does not have the right shape: nothing was changed", problems)

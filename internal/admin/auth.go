@@ -72,7 +72,8 @@ func authorize(p Principal, needed Role, app string) error {
 		return refuse(http.StatusForbidden, CodeForbidden,
 			"this needs the role %s and the token %q has %s: use another token", needed, p.Name, p.Role)
 	}
-	if app != "" && !p.Sees(app) {
+	limited := app == "" && needed == Admin && len(p.Apps) > 0 // a token for one app must not make one for all
+	if limited || app != "" && !p.Sees(app) {
 		return refuse(http.StatusForbidden, CodeForbidden,
 			"the token %q is limited to other apps: use another token", p.Name)
 	}

@@ -52,7 +52,7 @@ type server struct {
 func newServer(t testing.TB) *server {
 	t.Helper()
 	c := newClock()
-	db, err := sqlite.Open(filepath.Join(t.TempDir(), "state.db"), sqlite.Options{Now: c.now})
+	db, err := sqlite.Open(filepath.Join(t.TempDir(), "state.db"), sqlite.Options{Now: c.now, Relaxed: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,4 +124,18 @@ func (s *server) ok(method, path, body string) answer {
 		s.t.Fatalf("%s %s: status %d: %s", method, path, a.status, a.body)
 	}
 	return a
+}
+
+// handlerClient calls a handler without a network.
+type handlerClient struct{ handler http.Handler }
+
+func (c *handlerClient) do(method, path, contentType, body string) (status int, answer string) {
+	req := httptest.NewRequest(method, path, strings.NewReader(body))
+	req.Header.Set("Authorization", "Bearer "+rootToken)
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	w := httptest.NewRecorder()
+	c.handler.ServeHTTP(w, req)
+	return w.Code, w.Body.String()
 }

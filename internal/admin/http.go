@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"runtime/debug"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"github.com/goccy/go-yaml"
 )
 
 // exchange is huma.Context under a name that does not hide its method Context when it is embedded.
@@ -187,18 +185,4 @@ func formats() map[string]huma.Format {
 		"json":             huma.DefaultJSONFormat, // what huma calls its own errors, before reply renames them
 		"application/yaml": {Marshal: marshalYAML, Unmarshal: json.Unmarshal},
 	}
-}
-
-// marshalYAML writes the JSON form of v as YAML, so that both have the same fields.
-func marshalYAML(w io.Writer, v any) error {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	text, err = yaml.JSONToYAML(text)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(text)
-	return err
 }

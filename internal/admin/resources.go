@@ -105,7 +105,10 @@ func routeResource[T, V any](r router, res resource[T, V]) {
 		if err != nil {
 			return nil, err
 		}
-		result, err := s.putOne(ctx, in, p.list, p.key, p.name(in.Name), fields)
+		if err := p.call(fields, in.Name); err != nil {
+			return nil, err
+		}
+		result, err := s.apply(ctx, in.App, map[string]any{p.list: []any{fields}}, applyOptions{dryRun: in.DryRun})
 		return answerWith(result), err
 	})
 	register(r, call{
@@ -117,17 +120,17 @@ func routeResource[T, V any](r router, res resource[T, V]) {
 	})
 }
 
-// putOne applies the document that has only this entry. The body may repeat its name, but not say another.
-func (s *Service) putOne(ctx context.Context, in *putInput, list, key, name string, fields map[string]any) (ApplyResult, error) {
-	if given, said := fields[key]; said {
-		if text, ok := given.(string); !ok || !strings.EqualFold(text, name) {
-			return ApplyResult{}, invalid(CodeMalformed, "the body and the address name different things", []Problem{
-				{Path: key, Message: "want " + name + " as in the address, or leave it out"},
+// call gives an entry's fields the name that the address says. The body may repeat it, but not say another.
+func (p part[T]) call(fields map[string]any, name string) error {
+	if given, said := fields[p.key]; said {
+		if text, ok := given.(string); !ok || p.name(text) != p.name(name) {
+			return invalid(CodeMalformed, "the body and the address name different things: nothing was changed", []Problem{
+				{Path: p.key, Message: "want " + clip(name) + " as in the address, or leave it out"},
 			})
 		}
 	}
-	fields[key] = name
-	return s.apply(ctx, in.App, map[string]any{list: []any{fields}}, applyOptions{dryRun: in.DryRun})
+	fields[p.key] = name
+	return nil
 }
 
 // removeOne removes one entry, unless something refers to it.

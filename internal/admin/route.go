@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -19,6 +20,9 @@ const (
 	maxDocument = 2 << 20 // an app's document, or one of its resources
 	maxRequest  = 64 << 10
 )
+
+// bodyTimeout is how long a body may take to arrive.
+const bodyTimeout = 15 * time.Second
 
 const prefix = "/api/v1"
 
@@ -55,6 +59,7 @@ func register[I, O any](r router, c call, h func(context.Context, *I) (*O, error
 	}
 	if c.body != nil {
 		op.MaxBodyBytes = c.bodyLimit
+		op.BodyReadTimeout = bodyTimeout
 		op.SkipValidateBody = true // the calls check shapes themselves, with paths and suggestions
 		op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{}}
 	}

@@ -144,7 +144,7 @@ func (s *script) prepare(r *request, lines []line) []line {
 		switch word {
 		case "|":
 			r.body += rest + "\n"
-		case "|"+rest: // an empty body line
+		case "|" + rest: // an empty body line
 		case "type":
 			r.contentType = rest
 		case "accept":

@@ -95,13 +95,19 @@ func (s *Service) load(ctx context.Context, app string) (rollout.State, error) {
 	return state, err
 }
 
+// A loader reads the state that a change starts from.
+type loader func(context.Context) (rollout.State, error)
+
+// A stepper computes the state after a change, and the audit events that go with it. It may be called several times.
+type stepper func(rollout.State) (rollout.State, []rollout.Event, error)
+
 // commitAttempts bounds how often a change starts over because someone else was first.
 const commitAttempts = 4
 
 // change loads the app, computes the new state with its events, and commits it; again from the start, with fresh eyes,
 // when someone else committed in between. It returns the committed state, or the state as it was when step returns no
 // events: then there is nothing to write.
-func (s *Service) change(ctx context.Context, load func(context.Context) (rollout.State, error), step func(rollout.State) (rollout.State, []rollout.Event, error)) (rollout.State, error) {
+func (s *Service) change(ctx context.Context, load loader, step stepper) (rollout.State, error) {
 	var lost error
 	for range commitAttempts {
 		before, err := load(ctx)
@@ -117,6 +123,7 @@ func (s *Service) change(ctx context.Context, load func(context.Context) (rollou
 		}
 		committed, err := s.commit(ctx, before, after, events)
 		if err == nil {
+			s.log.InfoContext(ctx, "app changed", "app", after.App.ID, "revision", committed.Revision, "verb", events[0].Verb, "actor", events[0].Actor)
 			return committed, nil
 		}
 		if !errors.Is(err, store.ErrConflict) {

@@ -51,13 +51,7 @@ func (s *Service) routeTokens(r router) {
 	register(r, call{
 		method: http.MethodDelete, path: "/tokens/{name}", id: "revoke-token", summary: "Revoke a token at once", tag: "access", role: Admin,
 		success: http.StatusNoContent, errors: []int{404},
-	}, func(ctx context.Context, in *tokenPath) (*struct{}, error) {
-		err := s.tokens.Revoke(ctx, in.Name)
-		if errors.Is(err, store.ErrNotFound) {
-			err = notFound("token", in.Name)
-		}
-		return nil, err
-	})
+	}, s.revokeToken)
 }
 
 func viewToken(t store.Token) TokenView {
@@ -73,5 +67,17 @@ func (s *Service) createToken(ctx context.Context, in *tokenInput) (*object[NewT
 	if err != nil {
 		return nil, err
 	}
+	s.log.InfoContext(ctx, "token created", "name", token.Name, "role", token.Role, "actor", caller(ctx).Name)
 	return answerWith(NewTokenView{TokenView: viewToken(token), Token: secret}), nil
+}
+
+func (s *Service) revokeToken(ctx context.Context, in *tokenPath) (*struct{}, error) {
+	err := s.tokens.Revoke(ctx, in.Name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, notFound("token", in.Name)
+	}
+	if err == nil {
+		s.log.InfoContext(ctx, "token revoked", "name", in.Name, "actor", caller(ctx).Name)
+	}
+	return nil, err
 }

@@ -154,3 +154,18 @@ func BenchmarkAnswer(b *testing.B) {
 		dst = p.answers.Append(dst[:0], &p.request.Check, d)
 	}
 }
+
+// BenchmarkResolve is the decision alone.
+func BenchmarkResolve(b *testing.B) {
+	p := newPlayer(b, benchState())
+	if refusal := p.request.ParseCheck(benchBody); refusal != nil {
+		b.Fatal(refusal.Message)
+	}
+	var facts resolve.Facts
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := p.snapshot.Resolve(&p.request.Check, &facts); d.Reason != resolve.Offer {
+			b.Fatal(d.Reason)
+		}
+	}
+}

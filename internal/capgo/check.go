@@ -22,6 +22,25 @@ type Request struct {
 
 	object object
 	app    []byte // the last app id that was found well formed: a fleet asks for few
+	build  memo   // of version_build
+	plugin memo   // of plugin_version
+}
+
+// memo remembers the last plain version it has parsed, because most devices of a fleet send the same.
+type memo struct {
+	text    []byte
+	version resolve.Version
+}
+
+func (m *memo) parse(s string) (resolve.Version, bool) {
+	if s == string(m.text) && s != "" {
+		return m.version, true
+	}
+	v, ok := resolve.ParseVersion(s)
+	if ok && v.Pre == "" { // a prerelease would point into the body
+		m.text, m.version = append(m.text[:0], s...), v
+	}
+	return v, ok
 }
 
 // ParseCheck reads the body of POST /updates into r.Check, normalised as PROTOCOL.md 1.2 says, in that order: not JSON,
@@ -87,7 +106,7 @@ func (r *Request) native() *Refusal {
 		return nil
 	}
 	build := r.object.text[fVersionBuild]
-	v, ok := resolve.ParseVersion(build)
+	v, ok := r.build.parse(build)
 	if !ok {
 		build = r.coerce(build)
 		if v, ok = resolve.ParseVersion(build); !ok {
@@ -175,7 +194,7 @@ func (r *Request) fillCommon(required fieldSet) *Refusal {
 	c.PluginVersion, c.Plugin = o.get(fPluginVersion), resolve.Version{}
 	if c.PluginVersion != "" || required.has(fPluginVersion) {
 		var ok bool
-		if c.Plugin, ok = resolve.ParseVersion(c.PluginVersion); !ok {
+		if c.Plugin, ok = r.plugin.parse(c.PluginVersion); !ok {
 			return badField(fPluginVersion, "must be a semantic version")
 		}
 	}
@@ -305,14 +324,10 @@ func appID(s string) bool {
 // eight bytes at once: the four hyphens are turned into zeros, after which every byte must be a hex digit.
 func uuid(s string) (upper, ok bool) {
 	const hyphen = '-' ^ '0'
-	if len(s) != 36 {
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
 		return false, false
 	}
-	var b [36]byte
-	copy(b[:], s)
-	if b[8] != '-' || b[13] != '-' || b[18] != '-' || b[23] != '-' {
-		return false, false
-	}
+	b := raw(s)
 	words := [5]uint64{
 		binary.LittleEndian.Uint64(b[0:]),
 		binary.LittleEndian.Uint64(b[8:]) ^ (hyphen | hyphen<<40),

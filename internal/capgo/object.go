@@ -1,5 +1,11 @@
 package capgo
 
+import (
+	"encoding/binary"
+	"math/bits"
+	"strings"
+)
+
 // field is a key that the protocol knows.
 type field uint8
 
@@ -33,43 +39,80 @@ const (
 	numFields
 )
 
-// quoted returns how f's key and colon look in compact JSON; for fUnknown a text that no JSON begins with.
-func (f field) quoted() string { return quotedKeys[f] }
-
-// name returns f's key.
+// name returns f's key, or "" for fUnknown.
 func (f field) name() string {
-	if f >= fUnknown {
-		return ""
-	}
-	return quotedKeys[f][1 : len(quotedKeys[f])-2]
+	_, rest, _ := strings.Cut(openings[f], `"`)
+	name, _, _ := strings.Cut(rest, `"`)
+	return name
 }
 
-var quotedKeys = [numFields]string{
-	fPlatform:       `"platform":`,
-	fDeviceID:       `"device_id":`,
-	fAppID:          `"app_id":`,
-	fCustomID:       `"custom_id":`,
-	fVersionBuild:   `"version_build":`,
-	fVersionCode:    `"version_code":`,
-	fVersionOS:      `"version_os":`,
-	fVersionName:    `"version_name":`,
-	fPluginVersion:  `"plugin_version":`,
+// openings has, for each field, how it begins in compact JSON: key, colon and, if its value is a string, the quote. For
+// fUnknown it has a text that no member begins with.
+var openings = [numFields]string{
+	fPlatform:       `"platform":"`,
+	fDeviceID:       `"device_id":"`,
+	fAppID:          `"app_id":"`,
+	fCustomID:       `"custom_id":"`,
+	fVersionBuild:   `"version_build":"`,
+	fVersionCode:    `"version_code":"`,
+	fVersionOS:      `"version_os":"`,
+	fVersionName:    `"version_name":"`,
+	fPluginVersion:  `"plugin_version":"`,
 	fIsEmulator:     `"is_emulator":`,
 	fIsProd:         `"is_prod":`,
-	fInstallSource:  `"install_source":`,
-	fDefaultChannel: `"defaultChannel":`,
-	fKeyID:          `"key_id":`,
-	fOldVersionName: `"old_version_name":`,
-	fAction:         `"action":`,
+	fInstallSource:  `"install_source":"`,
+	fDefaultChannel: `"defaultChannel":"`,
+	fKeyID:          `"key_id":"`,
+	fOldVersionName: `"old_version_name":"`,
+	fAction:         `"action":"`,
 	fTimestamp:      `"timestamp":`,
 	fMetadata:       `"metadata":`,
-	fChannel:        `"channel":`,
-	fVersion:        `"version":`,
+	fChannel:        `"channel":"`,
+	fVersion:        `"version":"`,
 	fManifest:       `"manifest":`,
-	fFileName:       `"file_name":`,
-	fFileHash:       `"file_hash":`,
-	fDownloadURL:    `"download_url":`,
+	fFileName:       `"file_name":"`,
+	fFileHash:       `"file_hash":"`,
+	fDownloadURL:    `"download_url":"`,
 	fUnknown:        "\x00",
+}
+
+// words is an opening as three overlapping words of eight bytes, at 0, at middle and at length-8, which can be compared
+// without a call. All openings have 8 to 24 bytes, except that of fUnknown, which matches nothing.
+type words struct {
+	first, second, third uint64
+	middle, length       int
+}
+
+var openingWords = wordsOf(openings)
+
+func wordsOf(openings [numFields]string) (all [numFields]words) {
+	for f, opening := range openings {
+		if field(f) == fUnknown {
+			continue
+		}
+		b := []byte(opening)
+		w := words{length: len(b), middle: min(8, len(b)-8)}
+		w.first = binary.LittleEndian.Uint64(b)
+		w.second = binary.LittleEndian.Uint64(b[w.middle:])
+		w.third = binary.LittleEndian.Uint64(b[len(b)-8:])
+		all[f] = w
+	}
+	return all
+}
+
+// predicted returns the length of f's opening if that is what b has at i, else 0.
+func predicted(b []byte, i int, f field) int {
+	if len(b)-i < 24 {
+		return 0
+	}
+	w := &openingWords[f]
+	head := b[i : i+24]
+	if binary.LittleEndian.Uint64(head) != w.first ||
+		binary.LittleEndian.Uint64(head[w.middle&15:]) != w.second ||
+		binary.LittleEndian.Uint64(head[(w.length-8)&15:]) != w.third {
+		return 0
+	}
+	return w.length
 }
 
 // fieldNamed returns the field of a key.
@@ -233,20 +276,22 @@ func (o *object) read(b []byte, i, depth int) int {
 	last := fUnknown
 	for {
 		f := o.after[last]
-		key := f.quoted()
-		if len(b)-i >= len(key) && string(b[i:i+len(key)]) == key {
-			i += len(key)
-		} else {
-			if f, i = o.key(b, i); i == fail {
-				return fail
+		if n := predicted(b, i, f); n != 0 {
+			i += n
+			if b[i-1] == '"' {
+				i = o.textAt(b, i, f)
+			} else {
+				i = o.value(b, i, f, depth)
 			}
+		} else if f, i = o.key(b, i); i != fail {
 			o.after[last] = f
+			i = o.value(b, space(b, i), f, depth)
+		}
+		if i == fail {
+			return fail
 		}
 		last = f
 		o.members++
-		if i = o.value(b, i, f, depth); i == fail {
-			return fail
-		}
 		if i < len(b) && b[i] <= ' ' {
 			i = space(b, i)
 		}
@@ -289,29 +334,36 @@ func (o *object) string(b []byte, i, end int, verbatim bool) string {
 	return view(o.scratch, from, len(o.scratch))
 }
 
-// value reads f's value.
+// value reads the value of f that begins at i.
 func (o *object) value(b []byte, i int, f field, depth int) int {
-	if i < len(b) && b[i] <= ' ' {
-		i = space(b, i)
+	if i < len(b) && b[i] == '"' {
+		return o.textAt(b, i+1, f)
 	}
-	if i >= len(b) {
-		return fail
+	return o.otherValue(b, space(b, i), f, depth)
+}
+
+// textAt reads the string whose text starts at i.
+func (o *object) textAt(b []byte, i int, f field) int {
+	end := i
+	for { // what plain does, without the call
+		if len(b)-end < 8 {
+			end = plain(b, end)
+			break
+		}
+		if a := alarm(binary.LittleEndian.Uint64(b[end:])); a != 0 {
+			end += bits.TrailingZeros64(a) >> 3
+			break
+		}
+		end += 8
 	}
-	if b[i] != '"' {
-		return o.otherValue(b, i, f, depth)
-	}
-	end := plain(b, i+1)
-	if end >= len(b) {
-		return fail
-	}
-	if b[end] != '"' {
-		return o.hardText(b, i+1, f)
+	if end >= len(b) || b[end] != '"' {
+		return o.hardText(b, i, f)
 	}
 	if o.seen().has(f) {
 		o.forget(f)
 	}
 	o.texts |= 1 << f
-	o.text[f] = view(b, i+1, end)
+	o.text[f] = view(b, i, end)
 	return end + 1
 }
 

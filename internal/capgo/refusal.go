@@ -43,18 +43,17 @@ const (
 
 // The codes of refusals.
 const (
-	CodeParse        = "invalid_json_parse_body"
-	CodeBody         = "invalid_json_body"
-	CodeQuery        = "invalid_query_parameters"
-	CodeNoDeviceID   = "missing_device_id"
-	CodeNoAppID      = "missing_app_id"
-	CodeAppID        = "invalid_app_id"
-	CodeMixedApps    = "mixed_app_ids"
-	CodeSemver       = "semver_error"
-	CodeNoVersion    = "version_not_found"
-	CodeUnknownApp   = "on_premise_app"
-	CodeTooMany      = "too_many_requests"
-	CodeUnknownError = "unknown_error"
+	CodeParse      = "invalid_json_parse_body"
+	CodeBody       = "invalid_json_body"
+	CodeQuery      = "invalid_query_parameters"
+	CodeNoDeviceID = "missing_device_id"
+	CodeNoAppID    = "missing_app_id"
+	CodeAppID      = "invalid_app_id"
+	CodeMixedApps  = "mixed_app_ids"
+	CodeSemver     = "semver_error"
+	CodeNoVersion  = "version_not_found"
+	CodeUnknownApp = "on_premise_app"
+	CodeTooMany    = "too_many_requests"
 )
 
 // Refusal is an answer to a request that gets no decision. It is made by the parsers of this package, and by

@@ -28,24 +28,28 @@ func view(b []byte, i, j int) string {
 	return unsafe.String(&b[i], j-i)
 }
 
-// plain returns the position of the first byte of b at or after i that ends or complicates a JSON string: a quote, a
-// backslash, a control character or any byte of a non-ASCII character; len(b) if there is none.
+// alarm returns a word in which the lowest set bit is the top bit of the first byte of w (the lowest one first) that ends
+// or complicates a JSON string: a quote, a backslash, a control character or any byte of a non-ASCII character. It is 0
+// if there is no such byte. An ASCII byte minus n only has its top bit set if it is below n; a borrow can raise false
+// alarms above a true one, where they do no harm.
+func alarm(w uint64) uint64 {
+	quote, slash := w^'"'*ones, w^'\\'*ones
+	return ((quote - ones) | (slash - ones) | (w - ' '*ones) | w) & tops
+}
+
+// plain returns the position of the first byte of b at or after i that alarm knows; len(b) if there is none.
 func plain(b []byte, i int) int {
 	for len(b)-i >= 8 {
-		w := binary.LittleEndian.Uint64(b[i:])
-		quote := w ^ '"'*ones
-		slash := w ^ '\\'*ones
-		// A borrow can only raise false alarms above a true one, and the lowest alarm is the one that is used.
-		alarm := ((quote-ones)&^quote | (slash-ones)&^slash | (w-' '*ones)&^w | w) & tops
-		if alarm != 0 {
-			return i + bits.TrailingZeros64(alarm)>>3
+		if a := alarm(binary.LittleEndian.Uint64(b[i:])); a != 0 {
+			return i + bits.TrailingZeros64(a)>>3
 		}
 		i += 8
 	}
-	for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= ' ' && b[i] < utf8.RuneSelf {
-		i++
+	var rest uint64 // the bytes beyond the end are zero, and so alarming
+	for j := len(b) - 1; j >= i; j-- {
+		rest = rest<<8 | uint64(b[j])
 	}
-	return i
+	return i + bits.TrailingZeros64(alarm(rest))>>3
 }
 
 // space returns the position of the first byte at or after i that is not JSON white space.

@@ -109,7 +109,7 @@ func (s *Service) own(ctx context.Context, app, device string) error {
 		after.Owned = resolve.WithOwned(before.Owned, device)
 		_, err = s.config.Apps.Commit(ctx, before, after, nil)
 		if err == nil {
-			s.snapshots.expire(app)
+			s.snapshots.forget(app)
 			return nil
 		}
 		if !errors.Is(err, store.ErrConflict) {

@@ -75,6 +75,10 @@ func New(c Config) *Service {
 // Close flushes the check events noted so far and stops the Service's background work. Requests must have ended.
 func (s *Service) Close() { s.beacon.close() }
 
+// Forget drops the app's Snapshot from memory, so that the next request waits for what the store has now. It is for hosts
+// that change apps in the same process; elsewhere the SnapshotTTL bounds how old an answer can be.
+func (s *Service) Forget(app string) { s.snapshots.forget(app) }
+
 // Stats returns the totals so far.
 func (s *Service) Stats() Stats {
 	out := Stats{

@@ -142,9 +142,8 @@ func (s *snapshots) load(ctx context.Context, app string, old *loaded) (*loaded,
 // clone copies a string that points into a request's buffer.
 func clone(s string) string { return string([]byte(s)) }
 
-// expire makes the next get of the app wait for what the store has now: for a change that this process made itself and
-// that the very next request must see.
-func (s *snapshots) expire(app string) {
+// forget drops what is in memory of the app.
+func (s *snapshots) forget(app string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := maps.Clone(*s.known.Load())

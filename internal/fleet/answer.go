@@ -156,8 +156,8 @@ func excerpt(body []byte) string {
 	return string(body)
 }
 
-// refusedEvents returns which events of an answer to statistics the server did not take: all of them when the whole
-// request was refused under status 200, else the ones whose result says so. A nil result means it took them all.
+// refusedEvents returns which events of an answer to statistics or app metrics the server did not take: all of them when
+// the whole request was refused under status 200, else those whose result is error and those listed as rejected. A nil result means it took them all.
 func refusedEvents(body []byte, events int) []bool {
 	if !bytes.Contains(body, []byte(`"error"`)) {
 		return nil
@@ -169,6 +169,9 @@ func refusedEvents(body []byte, events int) []bool {
 			Status string `json:"status"`
 			Index  int    `json:"index"`
 		} `json:"results"`
+		Rejected []struct {
+			Index int `json:"index"`
+		} `json:"rejected"`
 	}
 	refused := make([]bool, events)
 	if json.Unmarshal(body, &a) != nil || a.Error != "" || a.Status == "error" {
@@ -177,10 +180,18 @@ func refusedEvents(body []byte, events int) []bool {
 		}
 		return refused
 	}
-	for _, r := range a.Results {
-		if r.Status == "error" && r.Index >= 0 && r.Index < events {
-			refused[r.Index] = true
+	mark := func(index int) {
+		if index >= 0 && index < events {
+			refused[index] = true
 		}
+	}
+	for _, r := range a.Results {
+		if r.Status == "error" {
+			mark(r.Index)
+		}
+	}
+	for _, r := range a.Rejected {
+		mark(r.Index)
 	}
 	return refused
 }

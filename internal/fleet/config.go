@@ -65,8 +65,8 @@ type Behaviour struct {
 	DownloadFail float64 `json:"download_fail,omitempty"` // probability that a download of it fails
 
 	// What the app reports of itself, from the share of devices in Config.Metrics.
-	LoadTime         time.Duration `json:"load_time,omitempty"`         // median; default 800 ms
-	APITime          time.Duration `json:"api_time,omitempty"`          // median; default 200 ms
+	LoadTime         time.Duration `json:"load_time_ns,omitempty"`      // median; default 800 ms
+	APITime          time.Duration `json:"api_time_ns,omitempty"`       // median; default 200 ms
 	ErrorRate        float64       `json:"error_rate,omitempty"`        // probability of a JavaScript error in a session
 	NegativeFeedback float64       `json:"negative_feedback,omitempty"` // probability of a bad word in a session
 	FeatureUse       float64       `json:"feature_use,omitempty"`       // probability that a session uses the tracked feature

@@ -191,9 +191,10 @@ func TestRefusedEvents(t *testing.T) {
 	for body, want := range map[string][]bool{
 		`{"status":"ok"}`: nil,
 		`{"status":"ok","results":[{"status":"ok","index":0},{"status":"error","index":1,"error":"x"}]}`: {false, true, false},
-		`{"error":"version_not_found"}`:                            {true, true, true},
-		`{"status":"ok","results":[{"status":"error","index":9}]}`: {false, false, false},
-		`"error" and no JSON`:                                      {true, true, true},
+		`{"error":"version_not_found"}`:                                                            {true, true, true},
+		`{"status":"ok","results":[{"status":"error","index":9}]}`:                                 {false, false, false},
+		`{"status":"ok","taken":2,"rejected":[{"index":2,"error":"invalid_field","message":"m"}]}`: {false, false, true},
+		`"error" and no JSON`: {true, true, true},
 	} {
 		if got := refusedEvents([]byte(body), 3); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", body, got, want)

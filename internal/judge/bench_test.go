@@ -21,7 +21,6 @@ func BenchmarkJudge(b *testing.B) {
 	in.Newest = time.Unix(3*168*3600, 0)
 	in.Now = in.Newest
 	b.ReportAllocs()
-	count=0; Judge(in); println(count)
 	for b.Loop() {
 		Judge(in)
 	}

@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/palier-ota/palier/internal/rollout"
 )
 
 // These tests hold the judge to figures: how often it is wrong, and how many devices it needs to be right. Medians are
@@ -11,7 +13,7 @@ import (
 
 const (
 	nullRuns   = 2000
-	nullEvents = 3000
+	nullEvents = 1500
 )
 
 // weather is what happens to both arms alike while an innocent bundle rolls out.
@@ -236,5 +238,23 @@ func TestBoundsInvertTheTest(t *testing.T) {
 		if !math.IsInf(upper, 1) && !(e.logE(bets.down, upper*1.0001) >= threshold && e.logE(bets.down, upper*.9999) < threshold) {
 			t.Errorf("run %d: %v is not where the upper test turns", run, upper)
 		}
+	}
+}
+
+// A metric that never fires, in either arm, is cleared by its negligible rate, and not before thousands of devices.
+func TestSilentMetricIsCleared(t *testing.T) {
+	cleared := int64(0)
+	for n := int64(100); cleared == 0 && n < 20_000; n += 100 {
+		in := healthy()
+		s := &in.Strata[0]
+		s.Candidate = Counts{Devices: n, Adopted: n}
+		s.Control = Counts{Devices: n}
+		if e := Judge(in).Metrics[rollout.ANR.Index()]; e.Safe {
+			cleared = n
+		}
+	}
+	t.Logf("cleared after %d candidate devices without a single event", cleared)
+	if cleared < 4000 || cleared > 5500 {
+		t.Errorf("cleared after %d devices without a single event, want 4000 to 5500", cleared)
 	}
 }

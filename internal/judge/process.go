@@ -138,42 +138,25 @@ const (
 	mostRatio  = 1e6
 )
 
-// zero returns the ratio at which f, which falls as the ratio grows, passes zero, to seven digits; leastRatio when it is
-// negative from there on, mostRatio when it is positive up to there. It is the Illinois method on the log scale, on which
-// log e-values bend little, with the bracket halved whenever that would not have been worse.
+// zero returns the ratio at which f, which falls as the ratio grows, passes zero, to seven digits: the largest ratio found
+// at which it is not negative. It is leastRatio when f is negative everywhere and mostRatio when it is nowhere.
 func zero(f func(float64) float64) float64 {
-	low, high := math.Log(leastRatio), math.Log(mostRatio)
-	atLow, atHigh := f(leastRatio), f(mostRatio)
-	if atLow < 0 {
+	if f(leastRatio) < 0 {
 		return leastRatio
 	}
-	if atHigh >= 0 {
+	if f(mostRatio) >= 0 {
 		return mostRatio
 	}
-	last := 0 // the end that moved last
-	for high-low > 1e-7 {
-		mid := low + float64((high-low)*(atLow/(atLow-atHigh)))
-		mid = min(max(mid, low+(high-low)/32), high-(high-low)/32)
-		at := f(math.Exp(mid))
-		switch {
-		case at >= 0:
-			low, atLow = mid, at
-			if last == 1 {
-				atHigh /= 2
-			}
-			last = 1
-		default:
-			high, atHigh = mid, at
-			if last == -1 {
-				atLow /= 2
-			}
-			last = -1
+	low, high := math.Log(leastRatio), math.Log(mostRatio)
+	for range 28 { // so many halvings of 27.6 nats leave 10⁻⁷
+		if mid := (low + high) / 2; f(math.Exp(mid)) >= 0 {
+			low = mid
+		} else {
+			high = mid
 		}
-		count++
 	}
 	return math.Exp(low)
 }
-var count int
 
 // logSum returns ln Σ exp(terms), without overflow.
 func logSum(terms []float64) float64 {

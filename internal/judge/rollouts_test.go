@@ -74,10 +74,11 @@ func (in Input) at(hour int64) Input {
 	return in
 }
 
-// margin is how near the plan's gates came to an alarm: the alpha at which one of them would have alarmed.
+// alphaOf is how near the plan's gates came to an alarm: the alpha from which on one of them alarms; and the same for the
+// sizes of the arms.
 func alphaOf(in Input) (harm, mismatch float64) {
 	r, plan := read(in), in.Plan
-	plan.Alpha = .5 // halved out again below
+	plan.Alpha = .5
 	most := math.Inf(-1)
 	for _, t := range gates(plan) {
 		most = max(most, t.prepare(r).logHarm()-t.logThreshold())
@@ -94,8 +95,10 @@ func TestInnocentRolloutsAreNotStopped(t *testing.T) {
 		for hour := int64(2); hour <= 3*hoursPerPhase; hour += 2 {
 			harm, mismatch := alphaOf(in.at(hour))
 			least, leastMismatch = min(least, harm), min(leastMismatch, mismatch)
-			if (harm <= .01) != (Judge(in.at(hour)).Code == CodeHarm) && mismatch > .01 && (harm < .05 || hour%24 == 0) {
-				t.Fatalf("run %d, hour %d: the gates alarm from alpha %v on, but the verdict is %q", run, hour, harm, Judge(in.at(hour)).Sentence)
+			if (harm < .02 || hour == 3*hoursPerPhase) && mismatch > .01 {
+				if v := Judge(in.at(hour)); (v.Code == CodeHarm) != (harm <= .01) {
+					t.Fatalf("run %d, hour %d: the gates alarm from alpha %v on, but the verdict is %q", run, hour, harm, v.Sentence)
+				}
 			}
 		}
 		at1, at5, held = at1+atMost(least, .01), at5+atMost(least, .05), held+atMost(leastMismatch, .01)

@@ -15,6 +15,7 @@ type bettor struct {
 	share   float64
 	step    [2][]float64 // what an event adds to every atom: on the other side, on the suspected side
 	logs    []float64    // ln L of every atom
+	top     float64      // the largest of them
 }
 
 func newBettor(m mixture, null, share float64) *bettor {
@@ -39,14 +40,20 @@ func (b *bettor) see(suspected bool) {
 	if suspected {
 		side = 1
 	}
+	logs, top := b.logs, math.Inf(-1)
 	for i, s := range b.step[side] {
-		b.logs[i] += s
+		l := logs[i] + s
+		logs[i] = l
+		if l > top {
+			top = l
+		}
 	}
+	b.top = top
 }
 
 // passed reports whether E ≥ exp(logThreshold). E is a mean, so it cannot pass unless its largest term does.
 func (b *bettor) passed(logThreshold float64) bool {
-	return slices.Max(b.logs) >= logThreshold && b.logE() >= logThreshold
+	return b.top >= logThreshold && b.logE() >= logThreshold
 }
 
 func (b *bettor) logE() float64 {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/palier-ota/palier/internal/judge"
@@ -100,9 +101,20 @@ func (t *Ticker) decide(ctx context.Context, r rollout.Rollout, now time.Time) (
 	if err != nil {
 		return cmd, verdict, err
 	}
-	cmd.Verb, cmd.Reason = verbFor(verdict.Decision), verdict.Sentence
+	cmd.Verb, cmd.Reason, cmd.Alarms = verbFor(verdict.Decision), verdict.Sentence, alarms(verdict)
 	cmd.Detail = map[string]any{"verdict": verdict}
 	return cmd, verdict, nil
+}
+
+// alarms lists the metrics that show harm.
+func alarms(v judge.Verdict) []rollout.Metric {
+	var list []rollout.Metric
+	for _, e := range v.Metrics {
+		if e.Alarm {
+			list = append(list, e.Metric)
+		}
+	}
+	return list
 }
 
 // decidePaused lets a paused rollout only get worse: harm may still turn out to be severe enough to take the bundle back.
@@ -167,9 +179,24 @@ func verbFor(d judge.Decision) rollout.Verb {
 // Input gathers what the judge weighs for a rollout at the instant now.
 func Input(r rollout.Rollout, tallies telemetry.Tallies, now time.Time) judge.Input {
 	return judge.Input{
-		Plan: r.Plan, Phase: r.Phase, Held: r.Held(now), Approved: r.Approved, Now: now, Newest: tallies.Newest,
+		Plan: waive(r.Plan, r.Waived), Phase: r.Phase, Held: r.Held(now), Approved: r.Approved, Now: now, Newest: tallies.Newest,
 		Strata: tallies.Strata(func(phase int) float64 { return designShare(r, phase) }),
 	}
+}
+
+// waive returns plan with the gates of the waived metrics reduced to holding: a person resumed in spite of them, so they
+// neither pause again nor let the plan go on by itself. What makes harm severe stays.
+func waive(plan rollout.Plan, waived []rollout.Metric) rollout.Plan {
+	if len(waived) == 0 {
+		return plan
+	}
+	plan.Gates = slices.Clone(plan.Gates)
+	for i, gate := range plan.Gates {
+		if slices.Contains(waived, gate.Metric) {
+			plan.Gates[i].Action = rollout.ActionHold
+		}
+	}
+	return plan
 }
 
 // designShare is the share of candidates among the devices compared in a phase: those whose fate hung on their position

@@ -256,7 +256,7 @@ func (ref reference) inAny(segments []string, c Check, candidate string) bool {
 	return len(segments) == 0
 }
 
-// refConditions are the version conditions that random rules use, each with its meaning written out by hand.
+// refConditions are the version conditions that random and golden rules use, each with its meaning written out by hand.
 var refConditions = map[string]func(v *semver.Version) bool{
 	"":              func(*semver.Version) bool { return true },
 	">=1.1.0":       func(v *semver.Version) bool { return !v.LessThan(semver.MustParse("1.1.0")) },
@@ -265,6 +265,9 @@ var refConditions = map[string]func(v *semver.Version) bool{
 	"=17":           func(v *semver.Version) bool { return v.Major() == 17 },
 	">17.4":         func(v *semver.Version) bool { return v.Major() > 17 || v.Major() == 17 && v.Minor() > 4 },
 	"!=1.2.0-rc.1":  func(v *semver.Version) bool { return !v.Equal(semver.MustParse("1.2.0-rc.1")) },
+	">=17,<18":      func(v *semver.Version) bool { return v.Major() == 17 },
+	">=1.5.0":       func(v *semver.Version) bool { return !v.LessThan(semver.MustParse("1.5.0")) },
+	"<1.0.0":        func(v *semver.Version) bool { return v.LessThan(semver.MustParse("1.0.0")) },
 	"<= 1.2.0-rc.1": func(v *semver.Version) bool { return !v.GreaterThan(semver.MustParse("1.2.0-rc.1")) },
 }
 

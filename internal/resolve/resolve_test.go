@@ -70,6 +70,9 @@ func TestStandingAndAssign(t *testing.T) {
 	if admitted, arm := s.Assign(&c, nil, r); !admitted || arm != candidate {
 		t.Errorf("assigned %v, %s", admitted, arm)
 	}
+	if arm := r.Arm(&c); arm != candidate {
+		t.Errorf("arm %s", arm)
+	}
 	elsewhere := &Facts{Channel: "beta"}
 	if st, ok := s.Standing(&c, elsewhere); ok {
 		t.Errorf("on a channel without a rollout: %+v", st)
@@ -171,6 +174,9 @@ func TestWordings(t *testing.T) {
 			t.Errorf("%s is the code of %d and %d", code, other, r)
 		}
 		codes[code] = r
+		if strings.ContainsAny(code+r.Message(), "\"\\<>&") {
+			t.Errorf("%s would have to be escaped in JSON", r)
+		}
 		if r.String() == "" {
 			t.Errorf("%d has no name", r)
 		}

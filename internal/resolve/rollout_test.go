@@ -171,6 +171,14 @@ func TestSegmentsAdmit(t *testing.T) {
 	}
 }
 
+// TestNoCustomIDIsInNoSegment: a segment that lists the empty custom id must not take in everyone without one.
+func TestNoCustomIDIsInNoSegment(t *testing.T) {
+	state := appState()
+	state.Segments["named"] = rollout.Segment{Name: "named", CustomIDs: []string{"", "ann"}}
+	s := mustCompile(t, NewSpec(withRollout(state, runningRollout(rollout.Phase{Percent: rollout.Everyone, Segments: []string{"named"}}))))
+	expect(t, s, person{name: "without custom id", device: deviceIDs(1)[0], running: "0.9.0"}, outcome{Offer, "1.0.0", none, false, false})
+}
+
 // TestShrinkingAudienceIsNotCompared: half of the testers were admitted, then a tenth of everyone. Testers are left out
 // of the comparison on both sides, or those not admitted would all count as control.
 func TestShrinkingAudienceIsNotCompared(t *testing.T) {

@@ -250,6 +250,11 @@ type Rollout struct {
 	Supersedes     string    `json:"supersedes,omitempty"`
 	SupersededBy   string    `json:"superseded_by,omitempty"`
 
+	// Alarms are the metrics whose harm paused the rollout. Waived are those of earlier pauses that a person resumed
+	// from: they no longer pause it, but they hold it, and severe harm still takes the bundle back.
+	Alarms []Metric `json:"alarms,omitempty"`
+	Waived []Metric `json:"waived,omitempty"`
+
 	// Follows are audiences exposed to the candidates this rollout replaced: they get this candidate from the start.
 	Follows []Audience `json:"follows,omitempty"`
 }

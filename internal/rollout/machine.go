@@ -148,6 +148,7 @@ func Operate(s State, id string, cmd Command) (Transition, error) {
 	if err := step(&after, &t.Channel, cmd.At); err != nil {
 		return Transition{}, err
 	}
+	after.noteAlarms(cmd)
 	if after.State == Completed {
 		cmd.Verb = VerbComplete
 	}
@@ -216,6 +217,19 @@ func (r *Rollout) resume(_ *Channel, now time.Time) error {
 	r.PausedAt = time.Time{}
 	r.State = Running
 	return nil
+}
+
+// noteAlarms remembers what a pause was for, and at the resume that a person chose to go on in spite of it.
+func (r *Rollout) noteAlarms(cmd Command) {
+	switch cmd.Verb {
+	case VerbPause:
+		r.Alarms = slices.Clone(cmd.Alarms)
+	case VerbResume:
+		r.Waived = append(slices.Clone(r.Waived), r.Alarms...)
+		slices.Sort(r.Waived)
+		r.Waived = slices.Compact(r.Waived)
+		r.Alarms = nil
+	}
 }
 
 // promote enters the next phase, or completes the rollout out of the last: the channel's stable bundle becomes the

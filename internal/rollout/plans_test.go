@@ -84,8 +84,10 @@ func TestSegmentPlansTakeSegmentsWhole(t *testing.T) {
 func TestResolveFillsDefaults(t *testing.T) {
 	given := Plan{
 		Phases: []Phase{
-			{Percent: 25 * OnePercent / 10}, {Percent: Everyone, Segments: []string{"a", "b"}, MinDevices: 7},
-			{Percent: 50 * OnePercent, Segments: []string{"a"}}, {Percent: Everyone, Name: "rest", MinDevices: 500},
+			{Percent: 25 * OnePercent / 10},
+			{Percent: Everyone, Segments: []string{"a", "b"}, MinDevices: 7},
+			{Percent: 50 * OnePercent, Segments: []string{"a"}},
+			{Percent: Everyone, Name: "rest", MinDevices: 500},
 		},
 		Gates: []Gate{
 			{Metric: Silence, Off: true},

@@ -49,6 +49,7 @@ type Command struct {
 	Actor  string
 	Reason string
 	At     time.Time
+	Alarms []Metric // of a pause by the judge: the metrics that showed harm
 	Detail map[string]any
 }
 

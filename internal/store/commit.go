@@ -37,6 +37,7 @@ func (a Apps) Commit(ctx context.Context, before, after rollout.State, events []
 		if base, err = a.vacant(ctx, app); err != nil {
 			return fail(err)
 		}
+		before = rollout.State{}
 	}
 	changed := diffDevices(before, after)
 	after.Revision = base + 1

@@ -51,6 +51,8 @@ type Census struct {
 	journal []journalEntry    // by sequence
 	open    map[uint64]bool   // devices of the last journal entry while it may still be added to
 	bytes   int               // of leaves and patches
+
+	indexes map[uint64]*pageIndex // of the leaves looked into so far, by Low
 }
 
 type journalEntry struct {
@@ -61,7 +63,7 @@ type journalEntry struct {
 // OpenCensus returns the Census with the given stored form, in any order. No leaves and patches make an empty one. It
 // fails with ErrCorrupt when a page cannot be read.
 func OpenCensus(leaves []Leaf, patches []Patch, limits Limits) (*Census, error) {
-	c := &Census{limits: limits.withDefaults(), recent: map[uint64]Record{}}
+	c := &Census{limits: limits.withDefaults(), recent: map[uint64]Record{}, indexes: map[uint64]*pageIndex{}}
 	c.leaves = slices.Clone(leaves)
 	slices.SortFunc(c.leaves, func(a, b Leaf) int { return cmp.Compare(a.Low, b.Low) })
 	if len(c.leaves) == 0 || c.leaves[0].Low != 0 {
@@ -179,14 +181,14 @@ func (c *Census) lookup(devices []Device) ([]Record, error) {
 			missing = append(missing, i)
 		}
 	}
-	for n, leaf := range c.leaves {
+	for n := range c.leaves {
 		end := len(missing)
 		if n+1 < len(c.leaves) {
 			end, _ = slices.BinarySearchFunc(missing, c.leaves[n+1].Low, func(i int, low uint64) int {
 				return cmp.Compare(devices[i].Fingerprint, low)
 			})
 		}
-		if err := leaf.find(devices, missing[:end], found); err != nil {
+		if err := c.find(n, devices, missing[:end], found); err != nil {
 			return nil, err
 		}
 		missing = missing[end:]
@@ -194,26 +196,28 @@ func (c *Census) lookup(devices []Device) ([]Record, error) {
 	return found, nil
 }
 
-// find sets found[i] for each i of wanted, which is in order, whose device stands in the leaf.
-func (l Leaf) find(devices []Device, wanted []int, found []Record) error {
+// find sets found[i] for each i of wanted, which is in order, whose device stands in the n-th leaf.
+func (c *Census) find(n int, devices []Device, wanted []int, found []Record) error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	for d, err := range scanPage(l.Data) {
-		if err != nil {
-			return fmt.Errorf("leaf %016x: %w", l.Low, err)
+	low := c.leaves[n].Low
+	index := c.indexes[low]
+	if index == nil {
+		var err error
+		if index, err = newPageIndex(c.leaves[n].Data); err != nil {
+			return fmt.Errorf("leaf %016x: %w", low, err)
 		}
-		for len(wanted) > 0 && devices[wanted[0]].Fingerprint < d.Fingerprint {
-			wanted = wanted[1:]
-		}
-		if len(wanted) == 0 {
-			return nil
-		}
-		if devices[wanted[0]].Fingerprint == d.Fingerprint {
-			found[wanted[0]] = d.clone().Record
-			wanted = wanted[1:]
+		c.indexes[low] = index
+	}
+	fingerprints := func(yield func(int, uint64) bool) {
+		for _, i := range wanted {
+			if !yield(i, devices[i].Fingerprint) {
+				return
+			}
 		}
 	}
+	index.find(fingerprints, func(i int, d Device) { found[i] = d.clone().Record })
 	return nil
 }
 
@@ -349,7 +353,10 @@ func (c *Census) Compacted(rewrites []Leaf) {
 	for _, leaf := range slices.Concat(c.leaves, rewrites) {
 		leaves[leaf.Low] = leaf
 	}
-	*c = Census{limits: c.limits, recent: map[uint64]Record{}}
+	*c = Census{limits: c.limits, recent: map[uint64]Record{}, indexes: c.indexes}
+	for _, leaf := range rewrites {
+		delete(c.indexes, leaf.Low)
+	}
 	for _, low := range slices.Sorted(maps.Keys(leaves)) {
 		c.leaves = append(c.leaves, leaves[low])
 		c.bytes += len(leaves[low].Data)

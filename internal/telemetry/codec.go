@@ -15,11 +15,8 @@ import (
 
 // Limits of an Event. What exceeds them cannot have been written by Palier.
 const (
-	// MaxPhase is the highest phase index that can be counted. It bounds how many tallies one device can touch, so
-	// that one device's change always fits one write to the store.
-	MaxPhase = 31
 	// MaxExposures is how many live rollouts one event may be exposed to.
-	MaxExposures = 16
+	MaxExposures = 1024
 
 	maxIdentifier = 256
 	maxTime       = 253_402_300_800_000 // the year 10000, in Unix milliseconds
@@ -84,8 +81,8 @@ func (x Exposure) validate() error {
 	if !validIdentifier(x.Rollout) {
 		return errors.New("rollout is missing or malformed")
 	}
-	if x.Phase < 0 || x.Phase > MaxPhase {
-		return fmt.Errorf("phase %d of rollout %s; 0 to %d can be counted", x.Phase, x.Rollout, MaxPhase)
+	if x.Phase < 0 {
+		return fmt.Errorf("phase %d of rollout %s is none", x.Phase, x.Rollout)
 	}
 	if x.Arm > rollout.ArmControl {
 		return fmt.Errorf("arm %d is none", x.Arm)

@@ -48,7 +48,6 @@ func TestEventsThatCannotBeCountedAreRefused(t *testing.T) {
 		"no rollout":       func(e *Event) { e.Exposures[0].Rollout = "" },
 		"rollout in keys":  func(e *Event) { e.Exposures[0].Rollout = "#" },
 		"negative phase":   func(e *Event) { e.Exposures[0].Phase = -1 },
-		"phase too high":   func(e *Event) { e.Exposures[0].Phase = MaxPhase + 1 },
 		"arm":              func(e *Event) { e.Exposures[0].Arm = 3 },
 		"many exposures":   func(e *Event) { e.Exposures = make([]Exposure, MaxExposures+1) },
 		"none of the rest": func(e *Event) { *e = Event{} },

@@ -1,11 +1,13 @@
 package telemetry
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 
 	"github.com/palier-ota/palier/internal/rollout"
 )
@@ -122,12 +124,9 @@ func (d Device) clone() Device {
 // the next one is asked for.
 func scanPage(data []byte) iter.Seq2[Device, error] {
 	return func(yield func(Device, error) bool) {
-		r := pageReader{data: data}
-		r.open()
-		var d Device
-		for r.err == nil && len(r.data) > 0 {
-			d = r.next(d)
-			if r.err == nil && !yield(d, nil) {
+		r := openPage(data)
+		for r.next() {
+			if !yield(r.device, nil) {
 				return
 			}
 		}
@@ -137,12 +136,69 @@ func scanPage(data []byte) iter.Seq2[Device, error] {
 	}
 }
 
+// waypointEvery is how many devices lie between two waypoints.
+const waypointEvery = 64
+
+// waypoint is a place in a page from which one can read on.
+type waypoint struct {
+	after uint64 // fingerprint of the device before it
+	rest  int    // bytes from here to the end
+}
+
+// pageIndex finds devices in a page without reading all of it.
+type pageIndex struct {
+	page      pageReader // at its first device
+	waypoints []waypoint
+}
+
+// newPageIndex reads the whole page once.
+func newPageIndex(data []byte) (*pageIndex, error) {
+	r := openPage(data)
+	index := &pageIndex{page: r}
+	for n := 1; r.next(); n++ {
+		if n%waypointEvery == 0 {
+			index.waypoints = append(index.waypoints, waypoint{r.device.Fingerprint, len(r.data)})
+		}
+	}
+	return index, r.err
+}
+
+// find calls found for each of the fingerprints, which are in order, that the page holds, with its place among them. A
+// Device's slices are only valid during the call.
+func (x *pageIndex) find(fingerprints iter.Seq2[int, uint64], found func(int, Device)) {
+	r := x.page
+	have := r.next()
+	waypoints := x.waypoints
+	for i, wanted := range fingerprints {
+		ahead, _ := slices.BinarySearchFunc(waypoints, wanted, func(w waypoint, f uint64) int { return cmp.Compare(w.after, f) })
+		if ahead > 0 {
+			w := waypoints[ahead-1]
+			waypoints = waypoints[ahead:]
+			if w.rest < len(r.data) {
+				r.data = r.data[len(r.data)-w.rest:]
+				r.device.Fingerprint = w.after
+				have = r.next()
+			}
+		}
+		for have && r.device.Fingerprint < wanted {
+			have = r.next()
+		}
+		if !have {
+			return
+		}
+		if r.device.Fingerprint == wanted {
+			found(i, r.device)
+		}
+	}
+}
+
 // pageReader reads a page from its front. After the first error it stands still.
 type pageReader struct {
-	data  []byte
-	base  int64
-	begun bool
-	err   error
+	data   []byte // not read yet
+	base   int64
+	begun  bool
+	device Device // the last one read; its slices are used again for the next
+	err    error
 }
 
 func (r *pageReader) fail(what string) {
@@ -151,59 +207,76 @@ func (r *pageReader) fail(what string) {
 	}
 }
 
-func (r *pageReader) open() {
+// openPage returns a reader before the first device of a page.
+func openPage(data []byte) pageReader {
+	r := pageReader{data: data}
 	if r.octet() != pageFormat {
 		r.fail("unknown format")
-		return
+		return r
 	}
 	base := r.uvarint()
 	if base > math.MaxInt32 {
 		r.fail("base hour out of range")
-		return
+		return r
 	}
 	r.base = int64(base)
+	return r
 }
 
-// next reads the Device that follows last, whose slices it reuses.
-func (r *pageReader) next(last Device) Device {
-	step := r.uvarint()
-	d := Device{Fingerprint: last.Fingerprint + step}
-	if r.begun && d.Fingerprint <= last.Fingerprint {
+// next reads a device and reports whether there was one.
+func (r *pageReader) next() bool {
+	if r.err != nil || len(r.data) == 0 {
+		return false
+	}
+	fingerprint := r.device.Fingerprint + r.uvarint()
+	if r.begun && fingerprint <= r.device.Fingerprint {
 		r.fail("devices out of order")
 	}
 	r.begun = true
+	r.device.Fingerprint = fingerprint
 	sizes := r.uvarint()
-	entries, marks := sizes%entriesRadix, sizes/entriesRadix
-	if entries > MaxPhase+1 || marks > MaxMarks*markKinds {
-		r.fail("too many entries")
-		return d
+	if sizes/entriesRadix > MaxMarks*markKinds {
+		r.fail("too many marks")
 	}
-	hour := r.base
-	d.Record.entries = last.Record.entries[:0]
-	for range entries {
+	hour := r.entries(sizes % entriesRadix)
+	r.marks(sizes/entriesRadix, hour)
+	return r.err == nil
+}
+
+// entries reads n entries into the device and returns the hour of the last one.
+func (r *pageReader) entries(n uint64) (hour int64) {
+	hour = r.base
+	list := r.device.Record.entries[:0]
+	for range n {
 		e := r.entry(hour)
 		hour = int64(e.first)
-		if n := len(d.Record.entries); n > 0 && d.Record.entries[n-1].phase >= e.phase {
+		if len(list) > 0 && list[len(list)-1].phase >= e.phase {
 			r.fail("phases out of order")
 		}
 		if r.err != nil {
-			return d
+			break
 		}
-		d.Record.entries = append(d.Record.entries, e)
+		list = append(list, e)
 	}
-	d.Record.marks = last.Record.marks[:0]
-	for range marks {
+	r.device.Record.entries = list
+	return hour
+}
+
+// marks reads n marks into the device; the first one's hour is told from the given one.
+func (r *pageReader) marks(n uint64, hour int64) {
+	list := r.device.Record.marks[:0]
+	for range n {
 		m := r.mark(hour)
 		hour = int64(m.hour)
-		if n := len(d.Record.marks); n > 0 && compareMarks(d.Record.marks[n-1], m) >= 0 {
+		if len(list) > 0 && compareMarks(list[len(list)-1], m) >= 0 {
 			r.fail("marks out of order")
 		}
 		if r.err != nil {
-			return d
+			break
 		}
-		d.Record.marks = append(d.Record.marks, m)
+		list = append(list, m)
 	}
-	return d
+	r.device.Record.marks = list
 }
 
 func (r *pageReader) entry(previous int64) entry {

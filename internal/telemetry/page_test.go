@@ -89,3 +89,37 @@ func FuzzDecodePage(f *testing.F) {
 		}
 	})
 }
+
+func TestPageIndexFindsWhatTheScanFinds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		apart := rapid.Uint64Range(1, 1<<50).Draw(t, "apart")
+		var devices []Device
+		for i := range uint64(rapid.IntRange(0, 6*waypointEvery).Draw(t, "devices")) {
+			devices = append(devices, Device{(i + 1) * apart, recordOf([]step{{hour: int64(i % 50), arm: 1}})})
+		}
+		index, err := newPageIndex(EncodePage(devices))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wanted := rapid.SliceOfDistinct(rapid.Uint64Range(0, 7*waypointEvery*2), rapid.ID[uint64]).Draw(t, "wanted")
+		slices.Sort(wanted)
+		for i, n := range wanted {
+			wanted[i] = n*apart/2 + n%2 // every second one is no device's
+		}
+		found := map[int]Device{}
+		index.find(slices.All(wanted), func(i int, d Device) { found[i] = d.clone() })
+		for i, f := range wanted {
+			at, there := slices.BinarySearchFunc(devices, Device{Fingerprint: f}, compareDevices)
+			got, ok := found[i]
+			if ok != there || ok && (got.Fingerprint != f || !got.Record.Equal(devices[at].Record)) {
+				t.Fatalf("device %x: found %t %+v, want %t", f, ok, got, there)
+			}
+		}
+	})
+}
+
+func TestPageIndexRefusesCorruptPages(t *testing.T) {
+	if _, err := newPageIndex([]byte{pageFormat, 0, 1, 0xff}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("got %v", err)
+	}
+}

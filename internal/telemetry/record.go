@@ -14,6 +14,10 @@ import (
 // asking for an update can reach it.
 const MaxMarks = 1024
 
+// MaxPhase is the highest phase index that is counted. It bounds how many tallies one device can touch, so that one
+// device's change always fits one write to the store.
+const MaxPhase = 31
+
 // markKinds is the number of kinds of mark: one per metric, and one for actions that are unknown.
 const markKinds = rollout.NumMetrics + 1
 
@@ -51,9 +55,9 @@ type mark struct {
 func hourOf(millis int64) int32 { return int32(millis / time.Hour.Milliseconds()) }
 
 // Observe returns what e adds to the Record of its device in the rollout of x: the zero Record for events that are not
-// counted, because they come from a test device, or from one outside the comparison, or are no bad event.
+// counted, because they come from a test device, or from one outside the comparison, or from beyond MaxPhase, or are no bad event.
 func Observe(e Event, x Exposure) Record {
-	if e.Test || x.Arm == rollout.ArmNone {
+	if e.Test || x.Arm == rollout.ArmNone || x.Phase > MaxPhase {
 		return Record{}
 	}
 	hour := hourOf(e.Time)
@@ -215,7 +219,7 @@ func (r Record) nextCheck(after int32) int32 {
 func (r Record) during(hour int32) entry {
 	var at entry
 	for _, e := range r.entries {
-		if e.first <= hour {
+		if e.first < hour {
 			at = e
 		}
 	}

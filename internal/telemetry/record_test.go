@@ -195,13 +195,17 @@ func equalDeltas(a, b Delta) bool {
 	return true
 }
 
-func TestTestDevicesAreNotCounted(t *testing.T) {
+func TestWhatIsNeverCounted(t *testing.T) {
 	x := Exposure{Rollout: "r", Arm: rollout.ArmCandidate}
 	if r := Observe(Event{Kind: KindCheck, Test: true}, x); !r.IsZero() {
 		t.Errorf("a check of an emulator left %+v", r)
 	}
 	if r := Observe(Event{Kind: KindAction, Action: "app_crash", Test: true}, x); !r.IsZero() {
 		t.Errorf("a crash of an emulator left %+v", r)
+	}
+	x.Phase = MaxPhase + 1
+	if r := Observe(Event{Kind: KindCheck}, x); !r.IsZero() {
+		t.Errorf("a check beyond the last phase that can be counted left %+v", r)
 	}
 }
 

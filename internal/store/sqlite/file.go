@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -80,8 +79,7 @@ func dsn(path string, opts Options, extra string) string {
 
 // migrate brings the file to schemaVersion, and refuses files that are not ours or newer than this program.
 func migrate(db *sql.DB) error {
-	ctx := context.Background()
-	tx, err := db.BeginTx(ctx, nil)
+	tx, err := db.Begin()
 	if err != nil {
 		return err
 	}
@@ -119,8 +117,6 @@ func classify(err error) error {
 		return fmt.Errorf("%w: the disk is full [make room]: %w", store.ErrUnavailable, err)
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		return fmt.Errorf("%w [restore it from a backup]: %w", ErrDamaged, err)
-	case sqlite3.SQLITE_INTERRUPT:
-		return errors.Join(context.Canceled, err)
 	}
 	return err
 }

@@ -33,6 +33,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("verbs", func(t *testing.T) { testVerbs(t, e) })
 	t.Run("conditions", func(t *testing.T) { testConditions(t, e) })
 	t.Run("ranges", func(t *testing.T) { testRanges(t, e) })
+	t.Run("any history", func(t *testing.T) { testModel(t, e) })
 	t.Run("limits", func(t *testing.T) { testLimits(t, e) })
 	t.Run("context", func(t *testing.T) { testContext(t, e) })
 	t.Run("races", func(t *testing.T) { testRaces(t, e) })

@@ -1,0 +1,77 @@
+// Package judge decides from counts whether a rollout goes on, waits, stops or goes back, with error rates that hold
+// however often anyone looks.
+//
+// # The idea
+//
+// A rollout is watched continuously, and a test made for one look is wrong many times as often when it is looked at all
+// the time. The judge therefore uses e-processes: bets against a hypothesis whose stake, starting from 1, cannot grow on
+// average while the hypothesis is true. By Ville's inequality it then ever reaches 1/α with probability α at most, at
+// whatever times it is looked at. An e-value is the stake so far; "alarm when it is 1/α or more" needs no schedule and no
+// memory. Stakes may fall again, so a later look can find no alarm where an earlier one did: both are valid, and whoever
+// acts on the first needs no second.
+//
+// # Counts against a control
+//
+// The unit is the device, and its first event of a kind in the whole rollout. Which arm a device is in depends on a hash
+// of its id alone, so if the candidate does no harm, the next device with an event is a candidate with probability ρ, the
+// design share of the phase, however the base rate moves from hour to hour. Under a rate ratio r it is one with probability
+// ρr/(1−ρ+ρr). The stake is spread over 48 alternatives r and their likelihood ratios multiply over events: this is the test
+// of Lindon and Malek (Anytime-valid inference for multinomial count data, NeurIPS 2022, arXiv 2011.03567) with a one-sided
+// mixture. Each likelihood ratio rises with the candidate's events, so the process is valid for every ratio at or below the
+// null, not only at it. Sufficient are two integers per metric and design share. Devices are never pooled over shares: if
+// most are candidates in a bad week, that is no fault of the candidate.
+//
+// Devices that stay silent, and the sizes of the arms, are counted anew in every phase. A device is on the same side
+// again, so phases are not independent there; their e-values are averaged instead of multiplied, which is valid under
+// any dependence. Silence is averaged over its horizons too. Only devices whose horizon had passed by the newest check
+// count: the newest check is the clock, so that an outage of the telemetry silences nobody.
+//
+// # Failures against a limit
+//
+// A control is offered nothing, so it cannot fail to install. Failures to boot or to download are held against a rate that
+// is still normal: each device that entered is a trial, with the odds of failure in the place of the ratio. A device counts
+// as a success from the moment it enters until it fails, and anew in each phase; both only lower the stake below that of
+// one who saw every outcome at entry, so the bound holds for it as well.
+//
+// # Confidence
+//
+// A bound on the ratio collects the nulls that the process does not reject. Alternatives are multiples of the null, which
+// makes the e-value monotone in it, so the bound is found by bisection and holds for all times at once. Lower and upper
+// bound each use the metric's part of α. The parts sum to α, whatever gates are off, so all lower bounds hold together with
+// confidence 1−α, and a harmless bundle is paused, halted or rolled back by any gate with probability α at most. The upper
+// bound of silence is the largest over its horizons.
+//
+// The test of the arms' sizes uses α itself, beside that budget: it only asks a person.
+//
+// # Certificates
+//
+// Absence of alarm proves nothing. To be certified, a candidate must be shown not to be worse than the margin: the mirrored
+// process rejects "ratio ≥ margin" at 1/β. Every watched metric of stability must be cleared. If one is truly worse, the
+// certificate needs the rejection of a true hypothesis, so it is wrong with probability β at most and β is not split.
+//
+// A ratio of rare events can stay unknown for ever. It would be wrong to drop a metric from the list because nothing was
+// seen of it: whether something was seen depends on the very harm to be excluded. Instead the claim to be rejected is the
+// same for all at all times: "the ratio is at the margin or worse, and at least NegligibleRate of the candidate devices have
+// the event". The e-value is the weighted mean of one against either half, which is valid when both are true. A metric that
+// never fires is so cleared after some 5 000 devices. For failures against a limit the claim is "the rate is at the limit
+// times the margin or worse". Silence must be cleared at every horizon.
+//
+// For safety a device counts only after it has been seen running the candidate for two hours; devices that were never seen
+// on it prove nothing. Events are counted at once. So late telemetry can delay a certificate, not cause one.
+//
+// # What no statistics can tell
+//
+// The arms are compared as they were assigned, whether a device has installed the candidate or not: that is what makes the
+// shares exact. A candidate that few have installed yet looks milder than it is, to alarms and certificates alike; the
+// least hold of a phase is there to let them install.
+//
+// A phase without control shows nothing; it passes by time or by a person's word, is never certified, and the sentence
+// says so. Missing or old data is never health.
+//
+// # Shape
+//
+// A process is a weighted list of parts, each a set of draws: tests that start at several times, or look at several
+// boundaries of a load time, are further parts. Metrics that are means rather than counts would be trials with another
+// process. All floats are summed in a fixed order over sorted groups and rounded to six digits, so the same tallies give the
+// same bytes.
+package judge
