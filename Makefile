@@ -10,8 +10,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 .PHONY: run build test race fuzz bench lint clean need-go
 
+ARGS ?=
 run: build ## build and start Palier with its demo: no account, no configuration
-	$(BIN)/palier serve --demo --time-scale 14400
+	$(BIN)/palier serve --demo $(ARGS)
 
 build: need-go ## the palier command, into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/palier ./functions/palier

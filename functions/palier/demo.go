@@ -21,10 +21,10 @@ import (
 // The demo's story: an app whose devices run 1.0.0, a good bundle 1.1.0, and 1.2.0 which crashes ten times as often.
 const (
 	demoApp     = "com.example.shop"
-	demoDevices = 2000
+	demoDevices = 1200
 	demoCrash   = 0.01 // per session of a good bundle
-	demoEvery   = 8 * time.Hour
-	demoScale   = 14400 // when the clock was not asked to run faster
+	demoEvery   = 4 * time.Hour
+	demoScale   = 7200 // when the clock was not asked to run faster
 )
 
 const demoDocument = `app: com.example.shop
@@ -38,6 +38,15 @@ channels:
   - {name: beta, bundle: 1.0.0, allow_device_self_set: true, disable_auto_update: none}
 segments:
   - {name: internal, custom_ids: [qa-1, qa-2]}
+plans:
+  - name: demo
+    on_timeout: promote
+    holdback: 1
+    phases:
+      - {percent: 5, hold: {min: 12h, max: 24h}}
+      - {percent: 20, hold: {min: 12h, max: 24h}}
+      - {percent: 50, hold: {min: 12h, max: 24h}}
+      - {percent: 100, hold: {min: 6h, max: 12h}}
 `
 
 // teller prints the demo's story, one line at a time, with the clock's time.
@@ -101,7 +110,7 @@ func (s *server) tellDemo(ctx context.Context, moved <-chan promote.Outcome, out
 	defer stopFleet()
 	var reached reach
 	go s.runDemoFleet(fleetCtx, &reached)
-	if err := s.pass(ctx, 24*time.Hour); err != nil {
+	if err := s.pass(ctx, 12*time.Hour); err != nil {
 		return err
 	}
 	if err := s.follow(ctx, c, t, moved, "1.1.0", "a good bundle"); err != nil {
@@ -139,7 +148,7 @@ func (s *server) pass(ctx context.Context, d time.Duration) error {
 // follow starts a rollout and tells its transitions until it is over or paused by the judge.
 func (s *server) follow(ctx context.Context, c *connection, t *teller, moved <-chan promote.Outcome, bundle, what string) error {
 	var r admin.RolloutView
-	in := map[string]any{"channel": "production", "bundle": bundle, "reason": "demo"}
+	in := map[string]any{"channel": "production", "bundle": bundle, "plan": "demo", "reason": "demo"}
 	if err := c.send(ctx, http.MethodPost, appPath(demoApp, "rollouts"), in, &r); err != nil {
 		return fmt.Errorf("starting %s: %w", bundle, err)
 	}
@@ -149,7 +158,7 @@ func (s *server) follow(ctx context.Context, c *connection, t *teller, moved <-c
 		case <-ctx.Done():
 			return ctx.Err()
 		case o := <-moved:
-			if o.Rollout.ID != r.ID || o.Verb == "" {
+			if o.Rollout.ID != r.ID {
 				continue
 			}
 			t.say("%s", tell(o))
@@ -204,7 +213,6 @@ func (s *server) runDemoFleet(ctx context.Context, r *reach) {
 		Metrics:        0.1,
 		Duplicate:      0.02,
 		AllowDowngrade: func(string, string) bool { return true },
-		Concurrency:    16,
 	}, r.set)
 	if err != nil && ctx.Err() == nil {
 		s.options.log.Error("the demo's fleet stopped", "error", err)

@@ -19,7 +19,7 @@ func newFleet() *cobra.Command {
 	var cfg fleet.Config
 	var behaviours []string
 	var duration, every string
-	var acks string
+	var acks, until string
 	cmd := &cobra.Command{
 		Use:   "fleet APP",
 		Short: "Simulate devices that speak the plugin's protocol",
@@ -41,6 +41,9 @@ negative_feedback; the version "baseline" stands for all that are not named.`,
 			if err := fleetBehaviours(&cfg, behaviours); err != nil {
 				return err
 			}
+			if err := fleetUntil(&cfg, until); err != nil {
+				return err
+			}
 			if acks != "" {
 				f, err := os.OpenFile(acks, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 				if err != nil {
@@ -58,6 +61,7 @@ negative_feedback; the version "baseline" stands for all that are not named.`,
 	f.Uint64Var(&cfg.Seed, "seed", 1, "same seed, same devices")
 	f.Float64Var(&cfg.TimeScale, "time-scale", 1, "simulated seconds per real second; give the server's")
 	f.StringVar(&duration, "duration", "0", "simulated time to run, such as 7d; 0 runs until interrupted")
+	f.StringVar(&until, "until", "", "end when so many devices run a bundle, as VERSION=SHARE such as 1.4.0=0.9")
 	f.StringVar(&every, "check-every", "6h", "mean simulated time between two app starts of a device")
 	f.StringVar(&cfg.StoreVersion, "store-version", "1.0.0", "native version of the store build")
 	f.StringVar(&cfg.Channel, "channel", "", "default channel in the app's configuration")
@@ -81,6 +85,20 @@ func fleetDurations(cfg *fleet.Config, duration, every string) error {
 		return usageError{fmt.Errorf("--check-every %q: want something like 6h", every)}
 	}
 	cfg.Duration, cfg.CheckEvery = d.Std(), e.Std()
+	return nil
+}
+
+// fleetUntil reads a VERSION=SHARE argument.
+func fleetUntil(cfg *fleet.Config, until string) error {
+	if until == "" {
+		return nil
+	}
+	version, text, _ := strings.Cut(until, "=")
+	share, err := strconv.ParseFloat(text, 64)
+	if err != nil || version == "" || !(share > 0 && share <= 1) {
+		return usageError{fmt.Errorf("--until %q: want VERSION=SHARE, such as 1.4.0=0.9", until)}
+	}
+	cfg.Until = func(s fleet.Stats) bool { return float64(s.Versions[version].Running) >= share*float64(s.Devices) }
 	return nil
 }
 

@@ -33,17 +33,21 @@ func newToken(c *connection) *cobra.Command {
 
 func newTokenCreate(c *connection) *cobra.Command {
 	var role string
-	var ttl time.Duration
+	var ttl string
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Make a token; it is shown once",
-		Example: `  palier token create ci --role operator --ttl 2160h
+		Example: `  palier token create ci --role operator --ttl 90d
   export PALIER_TOKEN=$(palier token create me --role viewer --json | jq -r .token)`,
 		Args: exactArgs("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := map[string]any{"name": args[0], "role": role}
-			if ttl > 0 {
-				in["ttl"] = rollout.Duration(ttl)
+			if ttl != "" {
+				d, err := rollout.ParseDuration(ttl)
+				if err != nil {
+					return usageError{fmt.Errorf("--ttl: %w", err)}
+				}
+				in["ttl"] = d
 			}
 			var out admin.NewTokenView
 			if err := c.send(cmd.Context(), http.MethodPost, "/tokens", in, &out); err != nil {
@@ -58,7 +62,7 @@ func newTokenCreate(c *connection) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&role, "role", "viewer", "viewer, operator, admin or edge")
-	cmd.Flags().DurationVar(&ttl, "ttl", 0, "how long it works, such as 720h; 0 is until it is revoked")
+	cmd.Flags().StringVar(&ttl, "ttl", "", "how long it works, such as 90d; until it is revoked if left out")
 	return cmd
 }
 

@@ -64,7 +64,7 @@ func subject(app string, changes []Change) string {
 func nextState(before rollout.State, tree map[string]any, prune bool) (rollout.State, []Change, error) {
 	wanted, problems := desired(before, tree, prune)
 	if len(problems) > 0 {
-		return before, nil, invalid(CodeMalformed, "the document does not have the right shape: nothing was changed", problems)
+		return before, nil, (&shape{problems: problems}).err("the document")
 	}
 	changes, err := differences(before, wanted)
 	if err != nil {

@@ -19,8 +19,8 @@ func readBody[T any](contentType string, body []byte) (T, error) {
 	}
 	s := shape{}
 	s.check("", tree, reflect.TypeFor[T]())
-	if len(s.problems) > 0 {
-		return out, invalid(CodeMalformed, "the body does not have the right shape: nothing was changed", s.problems)
+	if err := s.err("the body"); err != nil {
+		return out, err
 	}
 	raw, err := json.Marshal(tree)
 	if err != nil {

@@ -122,28 +122,46 @@ func serverSet(field string) bool { return field == "served" || field == "number
 // Bounds of an audit event's list of changes, which must fit an item of the store together with everything else.
 const (
 	maxAuditChanges = 200
+	maxAuditBytes   = 200_000
 	maxAuditValue   = 256 // bytes of one field's value
 )
 
-// auditDetail returns the changes as an event keeps them: long values left out, long lists cut and counted.
+// auditDetail returns the changes as an event keeps them: long values left out, a long list cut and the rest counted.
 func auditDetail(changes []Change) map[string]any {
-	kept := make([]Change, 0, min(len(changes), maxAuditChanges))
-	for _, c := range changes[:min(len(changes), maxAuditChanges)] {
-		short := Change{Op: c.Op, Kind: c.Kind, Name: c.Name}
-		for _, f := range c.Fields {
-			if len(f.From) > maxAuditValue {
-				f.From = nil
-			}
-			if len(f.To) > maxAuditValue {
-				f.To = nil
-			}
-			short.Fields = append(short.Fields, f)
+	kept, size := []Change{}, 0
+	for _, c := range changes {
+		c.Fields = shortened(c.Fields)
+		size += weight(c)
+		if len(kept) == maxAuditChanges || size > maxAuditBytes {
+			break
 		}
-		kept = append(kept, short)
+		kept = append(kept, c)
 	}
 	detail := map[string]any{"changes": kept}
 	if more := len(changes) - len(kept); more > 0 {
 		detail["more"] = more
 	}
 	return detail
+}
+
+func shortened(fields []FieldChange) []FieldChange {
+	short := slices.Clone(fields)
+	for i := range short {
+		if len(short[i].From) > maxAuditValue {
+			short[i].From = nil
+		}
+		if len(short[i].To) > maxAuditValue {
+			short[i].To = nil
+		}
+	}
+	return short
+}
+
+// weight is about how many bytes of JSON a change takes.
+func weight(c Change) int {
+	size := len(c.Kind) + len(c.Name) + 50
+	for _, f := range c.Fields {
+		size += len(f.Field) + len(f.From) + len(f.To) + 30
+	}
+	return size
 }

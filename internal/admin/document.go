@@ -54,13 +54,10 @@ func listed[T any](m map[string]T) []T {
 func readDocument(app string, tree map[string]any) error {
 	s := shape{readOnly: readOnlyFields()}
 	s.check("", tree, reflect.TypeFor[Document]())
-	if id, given := tree["app"]; given && id != app {
-		s.add("app", "the document is for %v, the address for %s", id, app)
+	if id, given := tree["app"].(string); given && id != app {
+		s.add("app", "is %s, but the address is for %s", clip(id), clip(app))
 	}
-	if len(s.problems) > 0 {
-		return invalid(CodeMalformed, "the document does not have the right shape: nothing was changed", s.problems)
-	}
-	return nil
+	return s.err("the document")
 }
 
 // overlay returns base with the given fields laid over it. A field that is null goes back to what fresh, a new entity,

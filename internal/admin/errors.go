@@ -14,25 +14,24 @@ import (
 
 // Codes of errors that callers may rely on. The domain's own refusals (package rollout) pass through with theirs.
 const (
-	CodeMalformed         = "malformed"              // 400: the body is not JSON or YAML of the shape that was asked for
-	CodeInvalidParameter  = "invalid_parameter"      // 400: a path or query parameter
-	CodeInvalidDocument   = "invalid_document"       // 400: well-formed, but the result would not be valid
-	CodeMissingToken      = "missing_token"          // 401
-	CodeInvalidToken      = "invalid_token"          // 401: malformed, unknown or revoked
-	CodeExpiredToken      = "expired_token"          // 401
-	CodeForbidden         = "forbidden"              // 403: the token's role is too low
-	CodeNotFound          = "not_found"              // 404
-	CodeMethodNotAllowed  = "method_not_allowed"     // 405
-	CodeConflict          = "conflict"               // 409: changed by someone else meanwhile
-	CodeInUse             = "in_use"                 // 409: something still refers to what should be removed
-	CodeBundleImmutable   = "bundle_immutable"       // 409: the bundle was already served
-	CodeLiveRolloutExists = "live_rollout_exists"    // 409: a live rollout decides what the channel serves
-	CodeTooLarge          = "too_large"              // 413
-	CodeUnsupportedMedia  = "unsupported_media_type" // 415
-	CodeTooManyRequests   = "too_many_requests"      // 429
-	CodeInternal          = "internal"               // 500
-	CodeStoreUnavailable  = "store_unavailable"      // 503
-	CodeRequestTimeout    = "request_timeout"        // 408: the body did not arrive in time
+	CodeMalformed        = "malformed"              // 400: the body is not JSON or YAML of the shape that was asked for
+	CodeInvalidParameter = "invalid_parameter"      // 400: a path or query parameter
+	CodeInvalidDocument  = "invalid_document"       // 400: well-formed, but the result would not be valid
+	CodeMissingToken     = "missing_token"          // 401
+	CodeInvalidToken     = "invalid_token"          // 401: malformed, unknown or revoked
+	CodeExpiredToken     = "expired_token"          // 401
+	CodeForbidden        = "forbidden"              // 403: the token's role is too low
+	CodeNotFound         = "not_found"              // 404
+	CodeMethodNotAllowed = "method_not_allowed"     // 405
+	CodeConflict         = "conflict"               // 409: changed by someone else meanwhile
+	CodeInUse            = "in_use"                 // 409: something still refers to what should be removed
+	CodeBundleImmutable  = "bundle_immutable"       // 409: the bundle was already served
+	CodeTooLarge         = "too_large"              // 413
+	CodeUnsupportedMedia = "unsupported_media_type" // 415
+	CodeTooManyRequests  = "too_many_requests"      // 429
+	CodeInternal         = "internal"               // 500
+	CodeStoreUnavailable = "store_unavailable"      // 503
+	CodeRequestTimeout   = "request_timeout"        // 408: the body did not arrive in time
 )
 
 // Problem is one thing that is wrong, and where.
@@ -97,7 +96,7 @@ func failure(err error) (*Error, bool) {
 		return refuse(http.StatusBadRequest, CodeInvalidDocument, "a name is too long or empty, or has characters that the store does not take"), true
 	case errors.Is(err, store.ErrConflict):
 		return refuse(http.StatusConflict, CodeConflict,
-			"someone else changed the app at the same time and nothing was written: read it again and repeat the request"), true
+			"someone else changed the same thing at the same time: look at it again and repeat the request"), true
 	case errors.Is(err, store.ErrNotFound):
 		return refuse(http.StatusNotFound, CodeNotFound, "there is no such thing"), true
 	case errors.Is(err, store.ErrTooLarge):

@@ -139,7 +139,11 @@ func (s *Service) answer(ctx context.Context, operation string, err error) *Erro
 func (s *Service) outside(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
-			if cause := recover(); cause != nil && cause != http.ErrAbortHandler {
+			cause := recover()
+			if cause == http.ErrAbortHandler {
+				panic(cause) // net/http's own way to drop a connection
+			}
+			if cause != nil {
 				s.log.ErrorContext(r.Context(), "call panicked", "method", r.Method, "cause", cause, "stack", string(debug.Stack()))
 				writeError(w, refuse(http.StatusInternalServerError, CodeInternal, "something went wrong on the server: its log has the cause"))
 			}

@@ -14,10 +14,8 @@ import (
 	"github.com/palier-ota/palier/internal/store"
 )
 
-const (
-	defaultEvents = 50
-	maxEvents     = 500
-)
+// maxEvents is the largest page of the audit log, as the parameter's tag says too.
+const maxEvents = 500
 
 type eventsInput struct {
 	AppPath

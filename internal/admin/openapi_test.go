@@ -130,6 +130,11 @@ func TestDescriptionIsComplete(t *testing.T) {
 			t.Errorf("the schema %s is referred to and not there", ref[1])
 		}
 	}
+	for name := range api.Components.Schemas {
+		if !strings.Contains(text, `"#/components/schemas/`+name+`"`) {
+			t.Errorf("nothing refers to the schema %s", name)
+		}
+	}
 	for _, word := range []string{"salt", "Salt"} {
 		if strings.Contains(text, `"`+word+`"`) {
 			t.Errorf("the description speaks of %s", word)

@@ -244,3 +244,30 @@ func TestConcurrentApplies(t *testing.T) {
 		t.Errorf("revision %s after %d changes", got, won+1)
 	}
 }
+
+// TestConcurrentPromotes has many operators promote one rollout as they saw it: it moves once.
+func TestConcurrentPromotes(t *testing.T) {
+	s := newServer(t)
+	s.ok("PUT", shop, `{"bundles":[{"version":"1.3.0"},{"version":"1.4.0"}],"channels":[{"name":"production","bundle":"1.3.0"}]}`)
+	started := s.ok("POST", shop+"/rollouts", `{"channel":"production","bundle":"1.4.0","plan":{"phases":[{"percent":1},{"percent":2},{"percent":3},{"percent":4},{"percent":5}]}}`)
+	path := shop + "/rollouts/" + strings.Trim(lookup(started.body, "id"), `"`)
+	var wg sync.WaitGroup
+	var won, lost atomic.Int64
+	for range 8 {
+		wg.Go(func() {
+			switch a := s.do(request{method: "POST", path: path + "/promote", body: `{"version":1}`}); a.status {
+			case http.StatusOK:
+				won.Add(1)
+			case http.StatusConflict:
+				lost.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 || lost.Load() != 7 {
+		t.Errorf("%d promotes went through and %d were refused, want 1 and 7", won.Load(), lost.Load())
+	}
+	if phase := lookup(s.ok("GET", path, "").body, "phase"); phase != "1" {
+		t.Errorf("the rollout is in phase %s", phase)
+	}
+}

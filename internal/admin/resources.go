@@ -71,12 +71,16 @@ func (s *Service) routeResources(r router) {
 	}, s.clearFailed)
 }
 
-// routeResource adds the calls of one kind of resource. A change is the same as applying a document that has only this.
+// routeResource adds the calls of one kind of resource.
 func routeResource[T, V any](r router, res resource[T, V]) {
+	routeReads(r, res)
+	routeWrites(r, res)
+}
+
+func routeReads[T, V any](r router, res resource[T, V]) {
 	s, p := r.service, res.part
-	all := "/apps/{app}/" + p.list
 	register(r, call{
-		method: http.MethodGet, path: all, id: "list-" + p.list, summary: "List " + p.list, tag: "resources", role: Viewer, errors: []int{404},
+		method: http.MethodGet, path: p.path(), id: "list-" + p.list, summary: "List " + p.list, tag: "resources", role: Viewer, errors: []int{404},
 	}, func(ctx context.Context, in *AppPath) (*object[Items[V]], error) {
 		state, err := s.load(ctx, in.App)
 		if err != nil {
@@ -85,7 +89,7 @@ func routeResource[T, V any](r router, res resource[T, V]) {
 		return answerWith(Items[V]{Items: res.list(state)}), nil
 	})
 	register(r, call{
-		method: http.MethodGet, path: all + "/{name}", id: "get-" + p.kind, summary: "Show one " + p.kind, tag: "resources", role: Viewer, errors: []int{404},
+		method: http.MethodGet, path: p.path() + "/{name}", id: "get-" + p.kind, summary: "Show one " + p.kind, tag: "resources", role: Viewer, errors: []int{404},
 	}, func(ctx context.Context, in *NamePath) (*object[V], error) {
 		state, err := s.load(ctx, in.App)
 		if err != nil {
@@ -97,22 +101,27 @@ func routeResource[T, V any](r router, res resource[T, V]) {
 		}
 		return answerWith(v), err
 	})
+}
+
+// routeWrites adds the changes of a resource. Putting one is the same as applying a document that has only this.
+func routeWrites[T, V any](r router, res resource[T, V]) {
+	s, p := r.service, res.part
 	register(r, call{
-		method: http.MethodPut, path: all + "/{name}", id: "put-" + p.kind, summary: "Create or change one " + p.kind, tag: "resources", role: Operator,
+		method: http.MethodPut, path: p.path() + "/{name}", id: "put-" + p.kind, summary: "Create or change one " + p.kind, tag: "resources", role: Operator,
 		body: reflect.TypeFor[T](), bodyLimit: maxDocument, example: res.example, errors: []int{400, 404, 409, 413, 415},
 	}, func(ctx context.Context, in *putInput) (*object[ApplyResult], error) {
 		fields, err := parseObject(contentType(ctx), in.RawBody)
 		if err != nil {
 			return nil, err
 		}
-		if err := p.call(fields, in.Name); err != nil {
+		if err := p.read(fields, in.Name); err != nil {
 			return nil, err
 		}
 		result, err := s.apply(ctx, in.App, map[string]any{p.list: []any{fields}}, applyOptions{dryRun: in.DryRun})
 		return answerWith(result), err
 	})
 	register(r, call{
-		method: http.MethodDelete, path: all + "/{name}", id: "delete-" + p.kind, summary: "Remove one " + p.kind, tag: "resources", role: Operator,
+		method: http.MethodDelete, path: p.path() + "/{name}", id: "delete-" + p.kind, summary: "Remove one " + p.kind, tag: "resources", role: Operator,
 		errors: []int{404, 409},
 	}, func(ctx context.Context, in *deleteInput) (*object[ApplyResult], error) {
 		result, err := s.removeOne(ctx, in, p.kind, p.name(in.Name))
@@ -120,17 +129,19 @@ func routeResource[T, V any](r router, res resource[T, V]) {
 	})
 }
 
-// call gives an entry's fields the name that the address says. The body may repeat it, but not say another.
-func (p part[T]) call(fields map[string]any, name string) error {
-	if given, said := fields[p.key]; said {
-		if text, ok := given.(string); !ok || p.name(text) != p.name(name) {
-			return invalid(CodeMalformed, "the body and the address name different things: nothing was changed", []Problem{
-				{Path: p.key, Message: "want " + clip(name) + " as in the address, or leave it out"},
-			})
-		}
+// path returns where the part's entries are, below /api/v1.
+func (p part[T]) path() string { return "/apps/{app}/" + p.list }
+
+// read checks the fields of one entry and gives them the name that the address says. The body may repeat it, but not say
+// another.
+func (p part[T]) read(fields map[string]any, name string) error {
+	s := shape{readOnly: readOnlyFields()}
+	s.check("", fields, reflect.TypeFor[T]())
+	if given, said := fields[p.key].(string); said && p.name(given) != p.name(name) {
+		s.add(p.key, "want %s as in the address, or leave it out", clip(name))
 	}
 	fields[p.key] = name
-	return nil
+	return s.err("the " + p.kind)
 }
 
 // removeOne removes one entry, unless something refers to it.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/palier-ota/palier/internal/rollout"
+	"github.com/palier-ota/palier/internal/store"
 )
 
 // StartBody asks for a rollout.
@@ -24,7 +25,8 @@ type StartBody struct {
 
 // OperateBody goes with a verb.
 type OperateBody struct {
-	Reason string `json:"reason,omitempty" example:"support reports a broken checkout" doc:"For the audit log"`
+	Reason  string `json:"reason,omitempty" example:"support reports a broken checkout" doc:"For the audit log"`
+	Version int64  `json:"version,omitempty" doc:"Only if the rollout is still at this version; whatever its version if left out"`
 }
 
 // RolloutPath names a rollout of an app.
@@ -143,7 +145,15 @@ func (s *Service) operate(ctx context.Context, in *operateInput, verb rollout.Ve
 		}
 	}
 	cmd := rollout.Command{Verb: verb, Actor: caller(ctx).Name, Reason: body.Reason, At: s.now().UTC()}
+	expected := body.Version
 	return s.transit(ctx, in.App, in.ID, func(state rollout.State) (rollout.Transition, error) {
+		// A verb is meant for the rollout as its sender saw it: when a race is lost to someone who moved this very
+		// rollout, repeating a promote would skip a phase.
+		version := state.Rollouts[in.ID].Version
+		if expected != 0 && expected != version {
+			return rollout.Transition{}, store.ErrConflict
+		}
+		expected = version
 		return rollout.Operate(state, in.ID, cmd)
 	})
 }

@@ -104,7 +104,9 @@ func (s *Service) route(version string) error {
 	s.routeInsight(r)
 	s.routeTokens(r)
 	r.routeSelf()
-	delete(r.api.OpenAPI().Components.Schemas.Map(), "ErrorModel") // huma's own, which never leaves this API
+	for _, unused := range []string{"ErrorModel", "ErrorDetail"} { // huma's own, which never leave this API
+		delete(r.api.OpenAPI().Components.Schemas.Map(), unused)
+	}
 	var err error
 	if s.spec, err = json.Marshal(r.api.OpenAPI()); err != nil {
 		return fmt.Errorf("describing the API: %w", err)
@@ -148,6 +150,7 @@ func describe(version string) huma.Config {
 		Transformers:  []huma.Transformer{translate},
 	}
 	config.FieldsOptionalByDefault = true
+	config.RejectUnknownQueryParameters = true // a misspelt dry_run must not become a change
 	return config
 }
 

@@ -20,6 +20,15 @@ type shape struct {
 	problems []Problem
 }
 
+// err returns what is wrong with the thing that was checked, or nil.
+func (s *shape) err(thing string) error {
+	if len(s.problems) == 0 {
+		return nil
+	}
+	first := s.problems[0]
+	return invalid(CodeMalformed, fmt.Sprintf("%s cannot be read: %s %s; nothing was changed", thing, first.Path, first.Message), s.problems)
+}
+
 // formed is a type whose JSON has several forms.
 type formed interface {
 	// formOf returns the type that describes the form that v has, or should have.

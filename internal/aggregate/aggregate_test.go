@@ -153,7 +153,7 @@ func TestAnyDeliveryGivesTheSameTallies(t *testing.T) {
 			failures := drain(t, func() *aggregate.Aggregator {
 				return &aggregate.Aggregator{
 					Stream: wildLog, Store: &flaky{wild, random}, Name: streamName,
-					Batch: 1 + random.IntN(60), Limits: smallPages,
+					Batch: 1 + random.IntN(500), Limits: smallPages,
 				}
 			})
 			if failures == 0 {
@@ -261,6 +261,41 @@ func TestFoldBatchTakesWhatIsPushedAgain(t *testing.T) {
 	if folded != len(h.events) || skipped < len(h.events) {
 		t.Errorf("%d folded and %d skipped of %d events pushed at least twice", folded, skipped, len(h.events))
 	}
+}
+
+// TestKillsBetweenThePartsOfABatchLoseNothing lets an aggregator make one write before it dies, the next one three, and so
+// on, so that batches of many writes are given up after each of them.
+func TestKillsBetweenThePartsOfABatchLoseNothing(t *testing.T) {
+	h := randomHistory(rand.New(rand.NewPCG(19, 10)), 150, 700)
+	log, st := engines(t)
+	appendAll(t, log, h.records(t, 1))
+	for shard := range shards {
+		name := fmt.Sprint(shard)
+		for allowed := 1; ; allowed += 2 {
+			a := &aggregate.Aggregator{Stream: log, Store: &mortal{st, allowed}, Name: streamName, Batch: 10_000, Limits: smallPages}
+			if n, err := a.Step(t.Context(), name); err == nil && n == 0 {
+				break
+			}
+			if allowed > 1000 {
+				t.Fatal("the shard is never done")
+			}
+		}
+	}
+	checkCounted(t, st, h)
+}
+
+// mortal is a store that takes so many writes and then no more.
+type mortal struct {
+	store.Store
+	writes int
+}
+
+func (m *mortal) Write(ctx context.Context, ops ...store.Op) error {
+	if m.writes == 0 {
+		return errKilled
+	}
+	m.writes--
+	return m.Store.Write(ctx, ops...)
 }
 
 func TestBatchesLargerThanAWriteAreCommittedInParts(t *testing.T) {

@@ -46,8 +46,7 @@ func (f field) name() string {
 	return name
 }
 
-// openings has, for each field, how it begins in compact JSON: key, colon and, if its value is a string, the quote. For
-// fUnknown it has a text that no member begins with.
+// openings has, for each known field, how it begins in compact JSON: key, colon and, if its value is a string, the quote.
 var openings = [numFields]string{
 	fPlatform:       `"platform":"`,
 	fDeviceID:       `"device_id":"`,
@@ -73,11 +72,10 @@ var openings = [numFields]string{
 	fFileName:       `"file_name":"`,
 	fFileHash:       `"file_hash":"`,
 	fDownloadURL:    `"download_url":"`,
-	fUnknown:        "\x00",
 }
 
 // words is an opening as three overlapping words of eight bytes, at 0, at middle and at length-8, which can be compared
-// without a call. All openings have 8 to 24 bytes, except that of fUnknown, which matches nothing.
+// without a call. All openings have 8 to 23 bytes, except that of fUnknown, which matches nothing.
 type words struct {
 	first, second, third uint64
 	middle, length       int
@@ -87,7 +85,7 @@ var openingWords = wordsOf(openings)
 
 func wordsOf(openings [numFields]string) (all [numFields]words) {
 	for f, opening := range openings {
-		if field(f) == fUnknown {
+		if opening == "" {
 			continue
 		}
 		b := []byte(opening)
@@ -283,7 +281,7 @@ func (o *object) read(b []byte, i, depth int) int {
 			} else {
 				i = o.value(b, i, f, depth)
 			}
-		} else if f, i = o.key(b, i); i != fail {
+		} else if f, i = o.key(b, space(b, i)); i != fail {
 			o.after[last] = f
 			i = o.value(b, space(b, i), f, depth)
 		}
@@ -292,15 +290,13 @@ func (o *object) read(b []byte, i, depth int) int {
 		}
 		last = f
 		o.members++
-		if i < len(b) && b[i] <= ' ' {
+		if i < len(b) && b[i] != ',' {
 			i = space(b, i)
 		}
 		if i >= len(b) || b[i] != ',' {
 			break
 		}
-		if i++; i < len(b) && b[i] <= ' ' {
-			i = space(b, i)
-		}
+		i++
 	}
 	if i >= len(b) || b[i] != '}' {
 		return fail
@@ -313,15 +309,17 @@ func (o *object) key(b []byte, i int) (field, int) {
 	if i >= len(b) || b[i] != '"' {
 		return fUnknown, fail
 	}
-	end, verbatim := closing(b, i+1)
-	if end == fail {
-		return fUnknown, fail
+	end, verbatim := plain(b, i+1), true
+	if end >= len(b) || b[end] != '"' {
+		if end, verbatim = closing(b, i+1); end == fail {
+			return fUnknown, fail
+		}
 	}
-	name := o.string(b, i+1, end, verbatim)
+	f := fieldNamed(o.string(b, i+1, end, verbatim))
 	if i = space(b, end+1); i >= len(b) || b[i] != ':' {
 		return fUnknown, fail
 	}
-	return fieldNamed(name), i + 1
+	return f, i + 1
 }
 
 // string returns the value of the string whose text is b[i:end].

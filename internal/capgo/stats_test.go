@@ -135,6 +135,30 @@ func TestEventsDoNotShareText(t *testing.T) {
 	}
 }
 
+// TestTheLastOfEqualKeysCounts doubles keys with values of other types.
+func TestTheLastOfEqualKeysCounts(t *testing.T) {
+	good := strings.TrimSuffix(string(encode(t, event(nil))), "}")
+	for members, ok := range map[string]bool{
+		`"metadata":{"a":"b"},"metadata":""`:          false,
+		`"metadata":"","metadata":{"a":"b"}`:          true,
+		`"metadata":true,"metadata":{}`:               true,
+		`"timestamp":1,"timestamp":""`:                true,
+		`"timestamp":"","timestamp":7`:                true,
+		`"old_version_name":1`:                        false,
+		`"action":1,"action":"set"`:                   true,
+		`"action":"set","action":1`:                   false,
+		`"version_name":null,"version_name":"1"`:      true,
+		`"is_prod":"x","is_prod":true`:                true,
+		`"is_prod":true,"is_prod":"x"`:                false,
+		`"is_prod":false,"is_prod":true,"a":{},"a":1`: true,
+	} {
+		_, refusal := capgo.ParseStats([]byte(good + "," + members + "}"))
+		if (refusal == nil) != ok {
+			t.Errorf("%s: %+v", members, refusal)
+		}
+	}
+}
+
 func TestTimestamps(t *testing.T) {
 	for text, want := range map[string]int64{"0": 0, "1790000000000": 1790000000000, "1.79e12": 1790000000000, "-5": 0, "1e300": 0, "1e999": 0, "true": 0} {
 		batch, refusal := capgo.ParseStats(encode(t, event(map[string]any{"timestamp": json.RawMessage(text)})))

@@ -17,6 +17,7 @@ const (
 	beaconSlots    = 1 << 16 // 512 KB of memory of who was noted already
 	beaconQueue    = 1 << 14 // check events waiting for the stream
 	beaconInterval = 100 * time.Millisecond
+	beaconTimeout  = 5 * time.Second // for everything that is queued at one moment
 )
 
 // beacon puts check events on the stream behind the answers' back: at most one per device, version and hour that this
@@ -54,7 +55,7 @@ func (b *beacon) first(device uint64, version, rolloutID string, phase int, hour
 		h = 1
 	}
 	slot = h % beaconSlots
-	return slot, b.slots[slot].Swap(h) != h
+	return slot, b.slots[slot].Load() != h && b.slots[slot].Swap(h) != h
 }
 
 // note queues the event.
@@ -90,8 +91,13 @@ func (b *beacon) run() {
 }
 
 // flush appends what is queued now. A batch that the stream refuses is dropped and will be noted anew: waiting for it
-// would only let the queue overflow.
+// would only let the queue overflow, and keep close from ending.
 func (b *beacon) flush() {
+	if len(b.queue) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), beaconTimeout)
+	defer cancel()
 	batch := make([]noted, 0, stream.MaxBatch)
 	for {
 		batch = batch[:0]
@@ -107,17 +113,15 @@ func (b *beacon) flush() {
 		if len(batch) == 0 {
 			return
 		}
-		b.append(batch)
+		b.append(ctx, batch)
 	}
 }
 
-func (b *beacon) append(batch []noted) {
+func (b *beacon) append(ctx context.Context, batch []noted) {
 	records := make([]stream.Record, len(batch))
 	for i, n := range batch {
 		records[i] = n.record
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
 	if err := b.out.Append(ctx, records); err != nil {
 		for _, n := range batch {
 			b.slots[n.slot].Store(0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/palier-ota/palier/internal/capgo"
 	"github.com/palier-ota/palier/internal/resolve"
@@ -25,7 +26,9 @@ func (s *Service) ChannelSelf(ctx context.Context, method, query string, body, d
 	if method == http.MethodGet {
 		return Answer{Status: capgo.StatusOK, Body: append(dst, capgo.ListChannels(l.snapshot, &r.Check).Body...)}
 	}
-	facts, err := s.config.Devices.Facts(ctx, r.Check.AppID, r.Check.DeviceID)
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	facts, err := s.channelFacts(ctx, &r.Check)
 	if err != nil {
 		return s.notStored(err, dst)
 	}
@@ -34,6 +37,14 @@ func (s *Service) ChannelSelf(ctx context.Context, method, query string, body, d
 		return s.notStored(err, dst)
 	}
 	return Answer{Status: capgo.StatusOK, Body: append(dst, a.Body...)}
+}
+
+// channelFacts returns the device's record. Plugins that keep their channel themselves are answered without.
+func (s *Service) channelFacts(ctx context.Context, c *resolve.Check) (resolve.Facts, error) {
+	if resolve.StoresChannelOnDevice(c.Plugin) {
+		return resolve.Facts{}, nil
+	}
+	return s.config.Devices.Facts(ctx, c.AppID, c.DeviceID)
 }
 
 func parseChannelCall(r *capgo.Request, method, query string, body []byte) *capgo.Refusal {
@@ -62,7 +73,9 @@ func answerChannelCall(snap *resolve.Snapshot, r *capgo.Request, method string, 
 
 // notStored answers a channel call whose record could not be read or written.
 func (s *Service) notStored(err error, dst []byte) Answer {
-	s.config.Log.Error("a device's channel could not be stored", "error", err)
+	if s.trouble.now(s.config.Now()) {
+		s.config.Log.Error("a device's channel could not be stored", "error", err)
+	}
 	return Answer{Status: capgo.StatusOK, Body: append(dst, capgo.ChannelNotStored()...)}
 }
 
@@ -74,7 +87,7 @@ const setByDevice = "device"
 func (s *Service) carryOut(ctx context.Context, c *resolve.Check, a capgo.ChannelAnswer) error {
 	switch a.Effect {
 	case capgo.EffectSet:
-		if err := s.own(ctx, clone(c.AppID), clone(c.DeviceID)); err != nil {
+		if err := s.own(ctx, strings.Clone(c.AppID), strings.Clone(c.DeviceID)); err != nil {
 			return err
 		}
 		return s.config.Devices.Update(ctx, c.AppID, c.DeviceID, func(f *resolve.Facts) bool {
@@ -95,8 +108,15 @@ func (s *Service) carryOut(ctx context.Context, c *resolve.Check, a capgo.Channe
 // ownAttempts bounds how often setting a bit starts over because the app was changed meanwhile.
 const ownAttempts = 8
 
-// own sets the device's bit in the app's bitmap, which is done at most once per bit: 65,536 times in an app's life.
+// own sets the device's bit in the app's bitmap, which is done at most once per bit: 65,536 times in an app's life. Only
+// one request does so at a time, so that a crowd of devices does not make each of them start over.
 func (s *Service) own(ctx context.Context, app, device string) error {
+	select {
+	case s.owning <- struct{}{}:
+		defer func() { <-s.owning }()
+	case <-ctx.Done():
+		return fmt.Errorf("marking a device of %s as having a channel of its own: %w", app, ctx.Err())
+	}
 	for range ownAttempts {
 		before, err := s.config.Apps.Load(ctx, app)
 		if err != nil {

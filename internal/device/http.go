@@ -120,6 +120,10 @@ func readBody(buf []byte, r io.Reader, limit int) ([]byte, error) {
 	}
 }
 
+// selfCounting is the length up to which net/http finds out the Content-Length itself, and cheaper; longer answers would
+// be sent in chunks.
+const selfCounting = 2048
+
 // contentType is the header value of every answer; net/http only reads it.
 var contentType = []string{capgo.ContentType}
 
@@ -128,6 +132,9 @@ func write(w http.ResponseWriter, a Answer) {
 	h["Content-Type"] = contentType
 	if a.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(a.RetryAfter))
+	}
+	if len(a.Body) > selfCounting {
+		h["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
 	}
 	if a.Status != http.StatusOK {
 		w.WriteHeader(a.Status)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,13 @@ import (
 
 // DefaultSnapshotTTL is how long a Snapshot answers before the store is asked for a newer one.
 const DefaultSnapshotTTL = 10 * time.Second
+
+const (
+	// factsTimeout bounds how long an update check waits for the device's record before it is answered without.
+	factsTimeout = 2 * time.Second
+	// recordTimeout bounds how long telemetry and channel calls wait to be made durable.
+	recordTimeout = 10 * time.Second
+)
 
 // Config is what a Service needs. Apps, Devices, Stream, Now and Log are required.
 type Config struct {
@@ -36,7 +44,15 @@ type Service struct {
 	beacon    *beacon
 	requests  sync.Pool // of *capgo.Request
 	counts    counts
+	owning    chan struct{} // holds a token while somebody marks a device as having a channel of its own
+	trouble   seldom
 }
+
+// seldom lets one through per second: what goes wrong for one device goes wrong for all of them, and a log line each
+// would be one more thing that goes wrong.
+type seldom struct{ last atomic.Int64 }
+
+func (s *seldom) now(t time.Time) bool { return s.last.Swap(t.Unix()) != t.Unix() }
 
 // counts are the numbers that Stats tells.
 type counts struct {
@@ -67,13 +83,18 @@ func New(c Config) *Service {
 		config:    c,
 		snapshots: newSnapshots(c.Apps, c.Now, c.SnapshotTTL, c.Log),
 		beacon:    newBeacon(c.Stream, c.Log),
+		owning:    make(chan struct{}, 1),
 	}
 	s.requests.New = func() any { return new(capgo.Request) }
 	return s
 }
 
-// Close flushes the check events noted so far and stops the Service's background work. Requests must have ended.
-func (s *Service) Close() { s.beacon.close() }
+// Close flushes the check events noted so far and ends the Service's background work. Requests must have ended. It takes
+// as long as the store and the stream need for what is under way, which is seconds at most.
+func (s *Service) Close() {
+	s.snapshots.close()
+	s.beacon.close()
+}
 
 // Forget drops the app's Snapshot from memory, so that the next request waits for what the store has now. It is for hosts
 // that change apps in the same process; elsewhere the SnapshotTTL bounds how old an answer can be.
@@ -113,7 +134,6 @@ func (s *Service) load(ctx context.Context, app string) (*loaded, *capgo.Refusal
 	if errors.Is(err, errUnknownApp) {
 		return nil, capgo.UnknownApp()
 	}
-	s.config.Log.Error("no snapshot to answer from", "error", err)
 	return nil, capgo.Unavailable()
 }
 
@@ -144,9 +164,13 @@ func (s *Service) decide(ctx context.Context, l *loaded, c *resolve.Check) resol
 	if d.Reason != resolve.NeedFacts {
 		return d
 	}
+	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
+	defer cancel()
 	facts, err := s.config.Devices.Facts(ctx, c.AppID, c.DeviceID)
 	if err != nil {
-		s.config.Log.Warn("device record unreachable, offering nothing", "app", c.AppID, "error", err)
+		if s.trouble.now(s.config.Now()) {
+			s.config.Log.Warn("device records unreachable, offering nothing", "app", strings.Clone(c.AppID), "error", err)
+		}
 		d.Reason, d.Kind, d.Bundle = resolve.NoNewVersion, resolve.UpToDate, nil
 		return d
 	}
@@ -162,8 +186,8 @@ func (s *Service) noteCheck(c *resolve.Check, d resolve.Decision) {
 		return
 	}
 	s.beacon.note(slot, telemetry.Event{
-		Kind: telemetry.KindCheck, App: clone(c.AppID), Device: device, Time: now.UnixMilli(),
-		Version: clone(c.VersionName), Platform: c.Platform.String(),
+		Kind: telemetry.KindCheck, App: strings.Clone(c.AppID), Device: device, Time: now.UnixMilli(),
+		Version: strings.Clone(c.VersionName), Platform: c.Platform.String(),
 		Exposures: []telemetry.Exposure{{
 			Rollout: d.Rollout.ID, Phase: d.Phase, Arm: d.Arm, Candidate: c.VersionName == d.Rollout.RolloutSpec.Bundle,
 		}},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,8 +19,15 @@ import (
 // errUnknownApp says that no app has this id.
 var errUnknownApp = errors.New("unknown app")
 
-// maxUnknown bounds how many ids of unknown apps are remembered, since anybody may send any id.
-const maxUnknown = 4096
+const (
+	// maxAbsent bounds how many apps without a Snapshot are remembered, since anybody may send any id.
+	maxAbsent = 4096
+	// loadTimeout bounds one load from the store, whoever waits for it.
+	loadTimeout = 5 * time.Second
+	// retryAfter is how long a first load that failed is not tried again: a store in trouble must not be asked once for
+	// every device that calls.
+	retryAfter = time.Second
+)
 
 // loaded is one app's Snapshot, ready to answer.
 type loaded struct {
@@ -36,10 +44,14 @@ type snapshots struct {
 	log   *slog.Logger
 	known atomic.Pointer[map[string]*entry] // replaced whole, so that a lookup takes no lock
 
-	mu      sync.Mutex // guards replacing known, and unknown
-	unknown map[string]time.Time
+	mu      sync.Mutex // guards replacing known, and what follows; never held while the store is asked
+	absent  map[string]absence
+	flights map[string]*flight
+
+	background sync.WaitGroup // loads and refreshes under way
 }
 
+// entry is an app that was loaded at least once.
 type entry struct {
 	current    atomic.Pointer[loaded]
 	checked    atomic.Int64 // when the store was last asked, Unix nanoseconds
@@ -47,8 +59,21 @@ type entry struct {
 	gone       atomic.Bool // the app was deleted
 }
 
+// absence is why an app has no Snapshot, and until when to believe it.
+type absence struct {
+	err   error
+	until time.Time
+}
+
+// flight is the first load of an app. Its outcome may be read when landed is closed.
+type flight struct {
+	landed chan struct{}
+	loaded *loaded
+	err    error
+}
+
 func newSnapshots(apps store.Apps, now func() time.Time, ttl time.Duration, log *slog.Logger) *snapshots {
-	s := &snapshots{apps: apps, now: now, ttl: ttl, log: log, unknown: map[string]time.Time{}}
+	s := &snapshots{apps: apps, now: now, ttl: ttl, log: log, absent: map[string]absence{}, flights: map[string]*flight{}}
 	s.known.Store(&map[string]*entry{})
 	return s
 }
@@ -61,49 +86,102 @@ func (s *snapshots) get(ctx context.Context, app string) (*loaded, error) {
 		return s.first(ctx, app)
 	}
 	if now := s.now().UnixNano(); now-e.checked.Load() > int64(s.ttl) && e.refreshing.CompareAndSwap(false, true) {
-		go s.refresh(e, e.current.Load())
+		s.background.Go(func() { s.refresh(e, e.current.Load()) })
 	}
+	return e.get()
+}
+
+func (e *entry) get() (*loaded, error) {
 	if e.gone.Load() {
 		return nil, errUnknownApp
 	}
 	return e.current.Load(), nil
 }
 
-// first loads an app that is not in memory. Concurrent first requests wait for one load.
+// first returns the Snapshot of an app that was not in memory. Concurrent first requests of one app share one load, and
+// apps do not wait for each other.
 func (s *snapshots) first(ctx context.Context, app string) (*loaded, error) {
+	f, l, err := s.board(app)
+	if f == nil {
+		return l, err
+	}
+	select {
+	case <-f.landed:
+		return f.loaded, f.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for the snapshot of %s: %w", app, ctx.Err())
+	}
+}
+
+// board returns the flight to wait for, starting it if there is none; or, without a flight, what is known already.
+func (s *snapshots) board(app string) (*flight, *loaded, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e, ok := (*s.known.Load())[app]; ok {
-		return e.current.Load(), nil
+	if e, ok := (*s.known.Load())[app]; ok { // loaded since the caller looked
+		l, err := e.get()
+		return nil, l, err
 	}
-	now := s.now()
-	if until, ok := s.unknown[app]; ok && now.Before(until) {
-		return nil, errUnknownApp
+	if a, ok := s.absent[app]; ok && s.now().Before(a.until) {
+		return nil, nil, a.err
 	}
-	l, err := s.load(ctx, app, nil)
-	if errors.Is(err, store.ErrNotFound) {
-		if len(s.unknown) >= maxUnknown {
-			clear(s.unknown)
+	f, ok := s.flights[app]
+	if !ok {
+		app = strings.Clone(app) // it points into the request
+		f = &flight{landed: make(chan struct{})}
+		s.flights[app] = f
+		s.background.Go(func() { s.fly(app, f) })
+	}
+	return f, nil, nil
+}
+
+// fly loads the app. It is not bound to any one request, since others may wait for it too.
+func (s *snapshots) fly(app string, f *flight) {
+	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
+	defer cancel()
+	asked := s.now()
+	f.loaded, f.err = s.load(ctx, app, nil)
+	unknown := errors.Is(f.err, store.ErrNotFound)
+	if unknown {
+		f.err = errUnknownApp
+	} else if f.err != nil {
+		s.log.Error("no snapshot to answer from", "app", app, "error", f.err)
+	}
+	s.land(app, f, asked, unknown)
+	close(f.landed)
+}
+
+// land remembers how the flight ended, unless the app was forgotten meanwhile: then it may have read what is gone.
+func (s *snapshots) land(app string, f *flight, asked time.Time, unknown bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[app] != f {
+		return
+	}
+	delete(s.flights, app)
+	if f.err != nil {
+		wait := retryAfter
+		if unknown {
+			wait = s.ttl
 		}
-		s.unknown[clone(app)] = now.Add(s.ttl)
-		return nil, errUnknownApp
-	}
-	if err != nil {
-		return nil, err
+		if len(s.absent) >= maxAbsent {
+			clear(s.absent)
+		}
+		s.absent[app] = absence{f.err, s.now().Add(wait)}
+		return
 	}
 	e := &entry{}
-	e.current.Store(l)
-	e.checked.Store(now.UnixNano())
+	e.current.Store(f.loaded)
+	e.checked.Store(asked.UnixNano())
+	delete(s.absent, app)
 	next := maps.Clone(*s.known.Load())
-	next[clone(app)] = e
+	next[app] = e
 	s.known.Store(&next)
-	return l, nil
 }
 
 // refresh asks the store for a newer Snapshot; on failure the last good one stays.
 func (s *snapshots) refresh(e *entry, old *loaded) {
 	defer e.refreshing.Store(false)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
 	defer cancel()
 	app := old.snapshot.App()
 	l, err := s.load(ctx, app, old)
@@ -114,8 +192,8 @@ func (s *snapshots) refresh(e *entry, old *loaded) {
 	case err != nil:
 		s.log.Warn("snapshot not refreshed, answering from the last good one", "app", app, "revision", old.revision, "error", err)
 	default:
-		e.gone.Store(false)
 		e.current.Store(l)
+		e.gone.Store(false)
 	}
 }
 
@@ -139,15 +217,16 @@ func (s *snapshots) load(ctx context.Context, app string, old *loaded) (*loaded,
 	return &loaded{revision: item.Revision, snapshot: snapshot, answers: capgo.NewAnswers(snapshot)}, nil
 }
 
-// clone copies a string that points into a request's buffer.
-func clone(s string) string { return string([]byte(s)) }
-
-// forget drops what is in memory of the app.
+// forget drops what is in memory of the app, and what is on the way there.
 func (s *snapshots) forget(app string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := maps.Clone(*s.known.Load())
 	delete(next, app)
 	s.known.Store(&next)
-	delete(s.unknown, app)
+	delete(s.absent, app)
+	delete(s.flights, app)
 }
+
+// close waits for what is under way.
+func (s *snapshots) close() { s.background.Wait() }

@@ -2,7 +2,6 @@ package device
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,12 +29,14 @@ func (s *Service) RecordStats(ctx context.Context, body, dst []byte) Answer {
 	if refusal != nil {
 		return s.refuse(refusal, dst)
 	}
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
 	batch.CheckVersions(l.snapshot.HasVersion)
 	now := s.config.Now()
 	var events []telemetry.Event
 	for i := range batch.Items {
 		if it := &batch.Items[i]; it.Use() {
-			events = append(events, s.statsEvent(l, &it.Event, now))
+			events = append(events, s.statsEvent(ctx, l, &it.Event, now))
 		}
 	}
 	if err := s.noteFailures(ctx, batch, l); err != nil {
@@ -48,26 +49,30 @@ func (s *Service) RecordStats(ctx context.Context, body, dst []byte) Answer {
 }
 
 // statsEvent turns what the plugin said into what rests on the stream.
-func (s *Service) statsEvent(l *loaded, e *capgo.StatsEvent, now time.Time) telemetry.Event {
+func (s *Service) statsEvent(ctx context.Context, l *loaded, e *capgo.StatsEvent, now time.Time) telemetry.Event {
 	version := e.Version
 	if e.VersionMissing {
-		version = offered(l, &e.Check)
+		version = s.offered(ctx, l, &e.Check)
 	}
 	if !e.Known {
 		s.counts.unknown.Add(1)
 	}
 	return telemetry.Event{
-		Kind: telemetry.KindAction, App: clone(e.Check.AppID), Device: telemetry.Fingerprint(e.Check.DeviceID), Time: now.UnixMilli(),
-		Action: clone(e.Action), Version: clone(version), OldVersion: clone(e.OldVersion), Platform: e.Check.Platform.String(),
+		Kind: telemetry.KindAction, App: strings.Clone(e.Check.AppID), Device: telemetry.Fingerprint(e.Check.DeviceID), Time: now.UnixMilli(),
+		Action: strings.Clone(e.Action), Version: strings.Clone(version), OldVersion: strings.Clone(e.OldVersion), Platform: e.Check.Platform.String(),
 		ClientTime: e.Timestamp, Test: !e.Check.IsProd || e.Check.IsEmulator, Metadata: cloneMap(e.Metadata),
 		Exposures: exposures(l, &e.Check, version),
 	}
 }
 
 // offered is the bundle that the device's current Snapshot would have it download: what a download failure that names no
-// bundle must be about.
-func offered(l *loaded, c *resolve.Check) string {
-	d := l.snapshot.Resolve(c, &resolve.Facts{})
+// bundle must be about. Without the device's record it is a guess, which is better than none.
+func (s *Service) offered(ctx context.Context, l *loaded, c *resolve.Check) string {
+	facts, err := s.config.Devices.Facts(ctx, c.AppID, c.DeviceID)
+	if err != nil {
+		facts = resolve.Facts{}
+	}
+	d := l.snapshot.Resolve(c, &facts)
 	if d.Reason == resolve.Offer && d.Bundle != nil {
 		return d.Bundle.Version
 	}
@@ -81,6 +86,9 @@ func exposures(l *loaded, c *resolve.Check, version string) []telemetry.Exposure
 	rollouts := l.snapshot.Rollouts()
 	for i := range rollouts {
 		r := &rollouts[i]
+		if len(list) == telemetry.MaxExposures {
+			break
+		}
 		if arm := r.Arm(c); arm != rollout.ArmNone {
 			list = append(list, telemetry.Exposure{Rollout: r.ID, Phase: r.Phase, Arm: arm, Candidate: version == r.RolloutSpec.Bundle})
 		}
@@ -95,7 +103,7 @@ func (s *Service) noteFailures(ctx context.Context, batch *capgo.Batch, l *loade
 		if !it.Use() || !bundleFailed(it.Event.Action) || !l.snapshot.HasVersion(it.Event.Version) {
 			continue
 		}
-		version := clone(it.Event.Version)
+		version := strings.Clone(it.Event.Version)
 		err := s.config.Devices.Update(ctx, batch.AppID, it.Event.Check.DeviceID, func(f *resolve.Facts) bool {
 			if slices.Contains(f.Failed, version) {
 				return false
@@ -115,139 +123,56 @@ func bundleFailed(action string) bool { return action == "update_fail" || action
 
 // append puts events on the stream, in batches of its size.
 func (s *Service) append(ctx context.Context, events []telemetry.Event) error {
-	for part := range slices.Chunk(events, stream.MaxBatch) {
-		records, err := recordsOf(part)
-		if err != nil {
-			return err
+	records := s.recordsOf(events)
+	for len(records) > 0 {
+		n := batchOf(records)
+		if err := s.config.Stream.Append(ctx, records[:n]); err != nil {
+			return fmt.Errorf("appending %d events: %w", n, err)
 		}
-		if err := s.config.Stream.Append(ctx, records); err != nil {
-			return fmt.Errorf("appending %d events: %w", len(part), err)
-		}
+		records = records[n:]
 	}
 	s.counts.events.Add(int64(len(events)))
 	return nil
 }
 
-func recordsOf(events []telemetry.Event) ([]stream.Record, error) {
-	records := make([]stream.Record, len(events))
-	for i, e := range events {
-		data, err := telemetry.Append(nil, e)
-		if err != nil {
-			return nil, fmt.Errorf("encoding an event: %w", err)
+// batchOf returns how many of the records, at least one, the stream takes at once.
+func batchOf(records []stream.Record) int {
+	bytes := 0
+	for n, r := range records {
+		if bytes += len(r.Data); n > 0 && (n == stream.MaxBatch || bytes > stream.MaxBatchBytes) {
+			return n
 		}
-		records[i] = stream.Record{Key: e.Device, Data: data}
 	}
-	return records, nil
+	return len(records)
+}
+
+// recordsOf encodes events. One that cannot be encoded is left out: it never could be, so its sender must not be asked to
+// send it again.
+func (s *Service) recordsOf(events []telemetry.Event) []stream.Record {
+	records := make([]stream.Record, 0, len(events))
+	for _, e := range events {
+		data, err := telemetry.Append(nil, e)
+		if err == nil && len(data) > stream.MaxRecordBytes {
+			err = stream.ErrTooLarge
+		}
+		if err != nil {
+			s.config.Log.Error("event not encoded", "app", e.App, "action", e.Action, "error", err)
+			continue
+		}
+		records = append(records, stream.Record{Key: e.Device, Data: data})
+	}
+	return records
 }
 
 // overloaded answers telemetry that could not be made durable. It is never a 5xx: old plugins lose the event either way,
 // and new ones would ask again every second.
 func (s *Service) overloaded(err error, dst []byte) Answer {
 	s.counts.overload.Add(1)
-	if !errors.Is(err, stream.ErrOverloaded) {
+	if !errors.Is(err, stream.ErrOverloaded) && s.trouble.now(s.config.Now()) {
 		s.config.Log.Error("telemetry not acknowledged", "error", err)
 	}
 	resetAt := s.config.Now().Add(capgo.OverloadRetryAfter * time.Second).UnixMilli()
 	return s.refuse(capgo.TooManyRequests(capgo.OverloadRetryAfter, resetAt), dst)
-}
-
-// Telemetry answers POST /telemetry: what the app itself measures.
-func (s *Service) Telemetry(ctx context.Context, body, dst []byte) Answer {
-	batch, err := telemetry.ParseMetrics(body)
-	if err != nil {
-		return s.refuseMetrics(err, dst)
-	}
-	l, refusal := s.load(ctx, batch.AppID)
-	if refusal != nil {
-		return s.refuse(refusal, dst)
-	}
-	if err := s.noteConsent(ctx, &batch); err != nil {
-		return s.overloaded(err, dst)
-	}
-	check := metricsCheck(&batch)
-	now, exposed := s.config.Now(), exposures(l, &check, batch.VersionName)
-	events := make([]telemetry.Event, 0, len(batch.Metrics))
-	for _, m := range batch.Metrics {
-		e := batch.Event(m, now)
-		e.Exposures = exposed
-		events = append(events, e)
-	}
-	if err := s.append(ctx, events); err != nil {
-		return s.overloaded(err, dst)
-	}
-	return Answer{Status: capgo.StatusOK, Body: appendTaken(dst, &batch)}
-}
-
-// appendTaken answers a batch of app metrics: how many were taken, and which were not and why.
-func appendTaken(dst []byte, b *telemetry.MetricBatch) []byte {
-	type rejection struct {
-		Index   int    `json:"index"`
-		Error   string `json:"error"`
-		Message string `json:"message"`
-	}
-	answer := struct {
-		Status   string      `json:"status"`
-		Taken    int         `json:"taken"`
-		Rejected []rejection `json:"rejected,omitempty"`
-	}{Status: "ok", Taken: len(b.Metrics)}
-	for _, r := range b.Rejected {
-		answer.Rejected = append(answer.Rejected, rejection{r.Index, r.Code, r.Message})
-	}
-	body, err := json.Marshal(answer)
-	if err != nil { // strings and numbers only: cannot happen
-		return append(dst, capgo.HealthBody...)
-	}
-	return append(dst, body...)
-}
-
-func (s *Service) refuseMetrics(err error, dst []byte) Answer {
-	refusal := &capgo.Refusal{Status: capgo.StatusBadRequest, Code: capgo.CodeBody, Message: err.Error()}
-	var m *telemetry.MetricError
-	if errors.As(err, &m) {
-		refusal.Code, refusal.Message = m.Code, m.Message
-	}
-	return s.refuse(refusal, dst)
-}
-
-// metricsCheck is what a batch of app metrics says of its device, as far as a comparison needs it.
-func metricsCheck(b *telemetry.MetricBatch) resolve.Check {
-	c := resolve.Check{
-		AppID: b.AppID, DeviceID: b.DeviceID, CustomID: b.CustomID, VersionName: b.VersionName, VersionBuild: b.VersionBuild,
-		PluginVersion: b.PluginVersion, IsProd: b.IsProd, IsEmulator: b.IsEmulator,
-	}
-	switch strings.ToLower(b.Platform) {
-	case "android":
-		c.Platform = resolve.Android
-	case "ios":
-		c.Platform = resolve.IOS
-	case "electron":
-		c.Platform = resolve.Electron
-	}
-	c.Native, _ = resolve.ParseVersion(b.VersionBuild)
-	c.Plugin, _ = resolve.ParseVersion(b.PluginVersion)
-	return c
-}
-
-// noteConsent remembers what the device's user agreed to, or no longer does.
-func (s *Service) noteConsent(ctx context.Context, b *telemetry.MetricBatch) error {
-	for _, m := range b.Metrics {
-		if m.Type != telemetry.MetricConsent {
-			continue
-		}
-		err := s.config.Devices.Update(ctx, b.AppID, b.DeviceID, func(f *resolve.Facts) bool {
-			had := slices.Contains(f.Consented, m.Bundle)
-			if m.Granted {
-				f.Consented = append(f.Consented, m.Bundle)
-			} else {
-				f.Consented = slices.DeleteFunc(f.Consented, func(v string) bool { return v == m.Bundle })
-			}
-			return had != m.Granted
-		})
-		if err != nil {
-			return fmt.Errorf("noting consent: %w", err)
-		}
-	}
-	return nil
 }
 
 func cloneMap(m map[string]string) map[string]string {
@@ -256,7 +181,7 @@ func cloneMap(m map[string]string) map[string]string {
 	}
 	out := make(map[string]string, len(m))
 	for k, v := range m {
-		out[clone(k)] = clone(v)
+		out[strings.Clone(k)] = strings.Clone(v)
 	}
 	return out
 }

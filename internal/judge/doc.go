@@ -33,6 +33,9 @@
 // as a success from the moment it enters until it fails, and anew in each phase; both only lower the stake below that of
 // one who saw every outcome at entry, so the bound holds for it as well.
 //
+// A control can fail to download as well, when the server that all devices ask is down. There harm has to show against the
+// limit and against the control: the smaller of both e-values is valid if either kind of harm is absent.
+//
 // # Confidence
 //
 // A bound on the ratio collects the nulls that the process does not reject. Alternatives are multiples of the null, which

@@ -166,6 +166,33 @@ func TestRule(t *testing.T) {
 	}
 }
 
+// TestOutageIsNobodysHarm holds failed downloads against the control: an outage of the server fails them in both arms.
+func TestOutageIsNobodysHarm(t *testing.T) {
+	failing := func(candidate, control int64) Evidence {
+		in := healthy()
+		for i := range in.Strata {
+			in.Strata[i].Candidate.Events[rollout.DownloadFailure.Index()] = in.Strata[i].Candidate.Devices * candidate / 100
+			in.Strata[i].Control.Events[rollout.DownloadFailure.Index()] = in.Strata[i].Control.Devices * control / 100
+		}
+		for _, e := range Judge(in).Metrics {
+			if e.Metric == rollout.DownloadFailure {
+				return e
+			}
+		}
+		t.Fatal("download_failure is not watched")
+		return Evidence{}
+	}
+	if e := failing(60, 60); e.Alarm || e.Control == 0 {
+		t.Errorf("an outage that fails 60 %% of all devices alarms: %+v", e)
+	}
+	if e := failing(3, 0); e.Alarm {
+		t.Errorf("failures within the limit alarm: %+v", e)
+	}
+	if e := failing(60, 1); !e.Alarm {
+		t.Errorf("a bundle that 60 %% cannot download does not alarm: %+v", e)
+	}
+}
+
 func TestAlphaIsSplitOverWatchedGatesOnly(t *testing.T) {
 	plan := rollout.Plan{Alpha: .02}
 	for off := range rollout.NumMetrics - 1 {

@@ -87,12 +87,12 @@ func alphaOf(in Input) (harm, mismatch float64) {
 }
 
 func TestInnocentRolloutsAreNotStopped(t *testing.T) {
-	const runs = 600
+	const runs = 400
 	at1, at5, held := 0, 0, 0
 	for run := range runs {
 		in := innocent(run)
 		least, leastMismatch := 1.0, 1.0
-		for hour := int64(2); hour <= 3*hoursPerPhase; hour += 2 {
+		for hour := int64(3); hour <= 3*hoursPerPhase; hour += 3 {
 			harm, mismatch := alphaOf(in.at(hour))
 			least, leastMismatch = min(least, harm), min(leastMismatch, mismatch)
 			if (harm < .02 || hour == 3*hoursPerPhase) && mismatch > .01 {
@@ -103,7 +103,7 @@ func TestInnocentRolloutsAreNotStopped(t *testing.T) {
 		}
 		at1, at5, held = at1+atMost(least, .01), at5+atMost(least, .05), held+atMost(leastMismatch, .01)
 	}
-	t.Logf("of %d innocent rollouts judged every two hours with all gates: stopped %.4f at alpha 0.05, %.4f at alpha 0.01; held for their arms' sizes %.4f",
+	t.Logf("of %d innocent rollouts judged every three hours with all gates: stopped %.4f at alpha 0.05, %.4f at alpha 0.01; held for their arms' sizes %.4f",
 		runs, float64(at5)/runs, float64(at1)/runs, float64(held)/runs)
 	if bound := clopperPearson(at5, runs); bound > .05 {
 		t.Errorf("%d of %d innocent rollouts stopped at alpha 0.05: the rate may be %.4f", at5, runs, bound)
@@ -191,7 +191,11 @@ func TestCrashingBundleThroughJudge(t *testing.T) {
 		at := crowd{rng: seeded(run), share: .05, rate: .005, ratio: 10}
 		in := Input{Plan: rollout.Plan{Phases: phases(5)}, Newest: time.Unix(epochHour*3600, 0), Now: time.Unix(epochHour*3600, 0)}
 		s := Stratum{Hour: epochHour, Share: .05}
-		for Judge(in).Code != CodeHarm {
+		gate := gates(in.Plan)[crash]
+		for !gate.prepare(read(in)).alarm() {
+			if run < 10 && Judge(in).Code == CodeHarm {
+				t.Fatalf("run %d: harm without an alarm of the crash gate", run)
+			}
 			if at.next() {
 				s.Candidate.Events[crash]++
 			} else {
@@ -201,7 +205,11 @@ func TestCrashingBundleThroughJudge(t *testing.T) {
 			in.Strata = []Stratum{s}
 		}
 		devices = append(devices, at.devices)
-		if v := Judge(in); run == 0 {
+		v := Judge(in)
+		if v.Code != CodeHarm || !v.Metrics[crash].Alarm {
+			t.Fatalf("run %d: the crash gate alarms but the verdict is %s: %s", run, v.Code, v.Sentence)
+		}
+		if run == 0 {
 			t.Logf("%s: %s", v.Decision, v.Sentence)
 		}
 	}

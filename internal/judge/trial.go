@@ -17,6 +17,7 @@ type trial struct {
 	bets   bets
 	null   float64   // "no harm": a ratio of 1, or the odds of the limit
 	harm   process   // evidence against the null
+	beside process   // evidence against "no worse than the control", which harm needs as well; nil if it does not
 	limits []process // the upper bound is the largest of theirs
 	claims []claim   // the candidate is safe when each of them is shown
 
@@ -46,7 +47,7 @@ func (t trial) prepare(r reading) trial {
 	switch {
 	case t.info.Metric == rollout.Silence:
 		return t.ofSilence(r)
-	case t.info.Comparison == rollout.AgainstLimit:
+	case t.limited():
 		return t.againstLimit(r)
 	case t.info.Comparison == rollout.AgainstControlFewer:
 		return t.againstControl(r, r.swapped(), nil)
@@ -79,7 +80,16 @@ func (t trial) againstLimit(r reading) trial {
 	t.null, t.bets, t.shown = odds(t.gate.Limit), limitBets(t.gate.Limit), entered
 	t.harm, t.limits = whole(entered), []process{whole(proven)}
 	t.claims = []claim{{ratio: whole(proven), worst: odds(min(t.gate.Limit*t.gate.Margin, mostRate))}}
+	if t.info.Comparison == rollout.AgainstBoth && r.total(controlDevices) > 0 {
+		t.beside = whole(r.draws(events(t.index)))
+		t.control = r.total(func(g *group) int64 { return g.control.events[t.index] })
+	}
 	return t
+}
+
+// limited reports whether the metric is held against a limit.
+func (t trial) limited() bool {
+	return t.info.Comparison == rollout.AgainstLimit || t.info.Comparison == rollout.AgainstBoth
 }
 
 // mostRate is the largest rate that a null may name.
@@ -122,8 +132,15 @@ func (r reading) silence(h int) draws {
 // logThreshold is ln(1/alpha): the log e-value at which the metric alarms.
 func (t trial) logThreshold() float64 { return -math.Log(t.alpha) }
 
-// logHarm is the log e-value against "no harm".
-func (t trial) logHarm() float64 { return t.harm.logE(t.bets.up, t.null) }
+// logHarm is the log e-value against "no harm". Where harm must show twice, no harm is "within the limit, or no worse than
+// the control": the smaller of two e-values is one against either.
+func (t trial) logHarm() float64 {
+	logE := t.harm.logE(t.bets.up, t.null)
+	if t.beside != nil {
+		logE = min(logE, t.beside.logE(ratioBets(t.gate.Margin).up, 1))
+	}
+	return logE
+}
 
 // alarm reports whether harm is shown.
 func (t trial) alarm() bool { return t.logHarm() >= t.logThreshold() }
@@ -154,7 +171,7 @@ func (t trial) bounds() (estimate, lower, upper float64) {
 	for _, p := range t.limits {
 		upper = max(upper, p.upper(t.bets.down, t.logThreshold()))
 	}
-	if t.info.Comparison != rollout.AgainstLimit {
+	if !t.limited() {
 		return estimate, lower, upper
 	}
 	if n := t.shown.events(); n > 0 {
@@ -174,7 +191,7 @@ func (t trial) evidence(beta float64) Evidence {
 		SafeEValue: expressible(logSafe), Margin: rounded(t.gate.Margin),
 		Alarm: t.alarm(), Safe: logSafe >= -math.Log(beta), Action: t.gate.Action,
 	}
-	if t.info.Comparison == rollout.AgainstLimit {
+	if t.limited() {
 		e.Limit = rounded(t.gate.Limit)
 	}
 	e.Severe = e.Alarm && t.gate.Severe > 0 && lower >= t.gate.Severe

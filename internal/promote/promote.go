@@ -29,7 +29,7 @@ type Ticker struct {
 	Tallies store.Tallies
 	Now     func() time.Time
 	Log     *slog.Logger
-	// Notify, if set, is told of every transition after it was committed, and of every verdict that asks a person.
+	// Notify, if set, is told of every transition after it was committed; a hold, which asks a person, is one.
 	Notify func(Outcome)
 }
 
@@ -55,7 +55,7 @@ func (t *Ticker) Tick(ctx context.Context) ([]Outcome, error) {
 		if o.Err != nil {
 			t.Log.Error("rollout not judged", "app", l.App, "rollout", l.Rollout, "error", o.Err)
 		}
-		if t.Notify != nil && o.Err == nil && (o.Verb != "" || o.Verdict.Decision == judge.Hold) {
+		if t.Notify != nil && o.Err == nil && o.Verb != "" {
 			t.Notify(o)
 		}
 		outcomes = append(outcomes, o)
@@ -102,6 +102,9 @@ func (t *Ticker) decide(ctx context.Context, r rollout.Rollout, now time.Time) (
 		return cmd, verdict, err
 	}
 	cmd.Verb, cmd.Reason, cmd.Alarms = verbFor(verdict.Decision), verdict.Sentence, alarms(verdict)
+	if verdict.Decision == judge.Hold && r.Waiting != verdict.Code {
+		cmd.Verb, cmd.Code = rollout.VerbHold, verdict.Code // asked once, not at every tick
+	}
 	cmd.Detail = map[string]any{"verdict": verdict}
 	return cmd, verdict, nil
 }

@@ -208,8 +208,11 @@ func TestHarmPausesAndResumingWaivesIt(t *testing.T) {
 	w.operate(rollout.VerbResume)
 	w.pass(3 * time.Hour)
 	o = w.tick()
-	if o.Verb != "" || o.Verdict.Decision != judge.Hold {
-		t.Errorf("after a person resumed, the tick did %q (%s): %s", o.Verb, o.Verdict.Decision, o.Verdict.Sentence)
+	if o.Rollout.State != rollout.Running || o.Verb != rollout.VerbHold || o.Rollout.Waiting != judge.CodeHarm {
+		t.Errorf("after a person resumed, the tick did %q: %s", o.Verb, o.Verdict.Sentence)
+	}
+	if o = w.tick(); o.Verb != "" {
+		t.Errorf("asked a second time: %q", o.Verb)
 	}
 }
 

@@ -49,7 +49,8 @@ func (r *Rollout) Arm(c *Check) rollout.Arm {
 // Compared are devices of the current phase's audience whose side is decided by their position alone, so that the share
 // of candidates among them is the phase's percent. That leaves out devices that were admitted whatever their position in
 // this rollout: those of an audience taken over, and those of an earlier phase that admitted a larger share of its
-// segments than this one does.
+// segments than this one does. Where a phase takes its audience whole there is no control; its devices are candidates all
+// the same, for what can be judged without one.
 func (r *Rollout) assign(c *Check, t *tracer) (admitted bool, arm rollout.Arm) {
 	at := position(&r.Salt, c.DeviceID)
 	if t != nil {
@@ -78,7 +79,7 @@ func (r *Rollout) assign(c *Check, t *tracer) (admitted bool, arm rollout.Arm) {
 	switch {
 	case !member || unmatched || followed || !c.IsProd || c.IsEmulator:
 		arm = rollout.ArmNone
-	case current.below == 0 || uint64(current.below) == Positions: // one arm is empty
+	case current.below == 0: // nobody new is admitted, so there is nothing to compare with
 		arm = rollout.ArmNone
 	case inside:
 		arm = rollout.ArmCandidate

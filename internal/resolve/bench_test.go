@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -19,34 +20,36 @@ func benchSnapshot(tb testing.TB) *Snapshot {
 	return mustCompile(tb, NewSpec(s))
 }
 
-// BenchmarkFloor is the least that any correct program would do for such a check: look the rule up, read the version it
-// is about, hash, compare.
-func BenchmarkFloor(b *testing.B) {
-	rules := map[string]struct {
+// floor returns the least that any correct program would do for such a check: look the rule up, read the version it is
+// about, hash, compare. It reports whether the i-th device is inside.
+func floor() func(i int) bool {
+	type rule struct {
 		least Version
 		below uint32
 		salt  rollout.Salt
-	}{}
+	}
+	rules := map[string]rule{}
 	for i := range 20 {
-		rules["channel-"+strconv.Itoa(i)] = struct {
-			least Version
-			below uint32
-			salt  rollout.Salt
-		}{Version{Major: 1}, 200_000_000, testSalt}
+		rules["channel-"+strconv.Itoa(i)] = rule{Version{Major: 1}, 200_000_000, testSalt}
 	}
 	ids := deviceIDs(1024)
 	native := []string{"1.2.3", "1.10.0", "0.9.9", "2.0.1"}
-	in := 0
-	b.ReportAllocs()
-	b.ResetTimer()
-	for i := range b.N {
+	return func(i int) bool {
 		r := rules["channel-7"]
 		v, ok := ParseVersion(native[i&3])
 		var buf [64]byte
 		n := copy(buf[:], r.salt[:])
 		n += copy(buf[n:], ids[i&1023])
 		at := uint32((xxhash.Sum64(buf[:n]) >> 32) * 1_000_000_000 >> 32)
-		if ok && v.Compare(r.least) >= 0 && at < r.below {
+		return ok && v.Compare(r.least) >= 0 && at < r.below
+	}
+}
+
+func BenchmarkFloor(b *testing.B) {
+	inside, in := floor(), 0
+	b.ReportAllocs()
+	for i := range b.N {
+		if inside(i) {
 			in++
 		}
 	}
@@ -55,38 +58,75 @@ func BenchmarkFloor(b *testing.B) {
 	}
 }
 
-// BenchmarkResolve decides for devices inside and outside of the rollout alike: "up to date" for those that run what
-// they should, an offer for those that do not.
-func BenchmarkResolve(b *testing.B) {
-	s := benchSnapshot(b)
-	ids := deviceIDs(1024)
-	for _, test := range []struct {
-		name  string
-		facts *Facts
-		setUp func(*Check)
-		want  Reason
-	}{
-		{"up_to_date", nil, func(c *Check) {
-			c.VersionName = "1.0.0"
-			if d := s.Resolve(c, &Facts{}); d.Reason == Offer {
+// question is a set of like checks and what they are answered.
+type question struct {
+	name   string
+	facts  *Facts
+	want   Reason
+	checks []Check
+}
+
+// questions are asked by devices inside and outside of the rollout alike: by those that run what they should, and by
+// those that do not.
+func questions(s *Snapshot) []question {
+	list := []question{{name: "up_to_date", want: NoNewVersion}, {name: "offer", facts: &Facts{}, want: Offer}, {name: "need_facts", want: NeedFacts}}
+	for i := range list {
+		for _, id := range deviceIDs(1024) {
+			c := checkOf(id)
+			if d := s.Resolve(&c, &Facts{}); list[i].want == NoNewVersion {
 				c.VersionName = d.Bundle.Version
 			}
-		}, NoNewVersion},
-		{"offer", &Facts{}, func(c *Check) { c.VersionName = "0.9.0" }, Offer},
-		{"need_facts", nil, func(c *Check) { c.VersionName = "0.9.0" }, NeedFacts},
-	} {
-		checks := make([]Check, len(ids))
-		for i, id := range ids {
-			checks[i] = checkOf(id)
-			test.setUp(&checks[i])
+			list[i].checks = append(list[i].checks, c)
 		}
-		b.Run(test.name, func(b *testing.B) {
+	}
+	return list
+}
+
+func BenchmarkResolve(b *testing.B) {
+	s := benchSnapshot(b)
+	for _, q := range questions(s) {
+		b.Run(q.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for i := range b.N {
-				if d := s.Resolve(&checks[i&1023], test.facts); d.Reason != test.want {
+				if d := s.Resolve(&q.checks[i&1023], q.facts); d.Reason != q.want {
 					b.Fatal(d.Reason)
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkAgainstFloor alternates slices of both so that a busy machine slows them alike, and reports the ratio of the
+// fastest slices. It must stay at or below 2.
+func BenchmarkAgainstFloor(b *testing.B) {
+	s := benchSnapshot(b)
+	inside := floor()
+	for _, q := range questions(s) {
+		b.Run(q.name, func(b *testing.B) {
+			const slice = 5_000
+			least, own := time.Hour, time.Hour
+			in := 0
+			for range b.N {
+				start := time.Now()
+				for i := range slice {
+					if inside(i) {
+						in++
+					}
+				}
+				between := time.Now()
+				for i := range slice {
+					if d := s.Resolve(&q.checks[i&1023], q.facts); d.Reason != q.want {
+						b.Fatal(d.Reason)
+					}
+				}
+				least, own = min(least, between.Sub(start)), min(own, time.Since(between))
+			}
+			if in == 0 {
+				b.Fatal("nobody inside")
+			}
+			b.ReportMetric(float64(least.Nanoseconds())/slice, "floor-ns")
+			b.ReportMetric(float64(own.Nanoseconds())/slice, "own-ns")
+			b.ReportMetric(float64(own)/float64(least), "x-floor")
 		})
 	}
 }

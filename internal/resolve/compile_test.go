@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,15 @@ func fullState() rollout.State {
 	beta.Kept = []string{"0.9.0"}
 	s.Channels["beta"] = beta
 	return withRollout(s, r)
+}
+
+func TestCustomIDsCountOnlyWhereDevicesMayHaveThem(t *testing.T) {
+	state := fullState()
+	state.App.AllowDeviceCustomID = false
+	segment := NewSpec(state).Segments[0]
+	if len(segment.CustomIDs) != 0 || len(segment.DeviceIDs) == 0 {
+		t.Errorf("segment %+v: a device could name itself into it", segment)
+	}
 }
 
 func TestSpecHoldsWhatDecisionsNeedAndNoIDs(t *testing.T) {
@@ -125,31 +135,105 @@ func TestCompileRefusesDamagedSpecs(t *testing.T) {
 	}
 }
 
-// FuzzCompile feeds damaged snapshots: an error or a Snapshot that answers, never a panic.
+// FuzzCompile feeds damaged snapshots as text.
 func FuzzCompile(f *testing.F) {
-	f.Add(asJSON(NewSpec(fullState())), "production")
-	f.Add(`{"channels":[{"name":"a"}],"rollouts":[{"cuts":[{}]}]}`, "a")
-	f.Add(`{}`, "")
+	spec := NewSpec(fullState())
+	spec.Owned = nil // 11 KB of text in which there is nothing to find
+	f.Add(asJSON(spec), "production")
+	f.Add(`{"channels":[{"name":"a","disable_auto_update":"none"}],"rollouts":[{"cuts":[{}]}]}`, "a")
 	f.Fuzz(func(t *testing.T, text, name string) {
 		var spec Spec
-		if json.Unmarshal([]byte(text), &spec) != nil {
-			return
-		}
-		s, err := Compile(spec)
-		if err != nil {
-			return
-		}
-		for p := PlatformOther; p <= Electron+1; p++ {
-			c := checkOf(deviceIDs(1)[0])
-			c.Platform, c.DefaultChannel = p, name
-			for _, facts := range []*Facts{nil, {}, {Channel: name, Failed: []string{c.VersionName}}} {
-				if d := s.Resolve(&c, facts); d.Reason == ReasonNone {
-					t.Fatalf("no reason for %+v", c)
-				}
-			}
-			s.Explain(&c, &Facts{Channel: name})
+		if json.Unmarshal([]byte(text), &spec) == nil {
+			compileAndAsk(t, spec, name)
 		}
 	})
+}
+
+// TestDamageNeverPanics replaces, removes and copies random parts of a valid snapshot: an error or a Snapshot that
+// answers every platform, never a panic.
+func TestDamageNeverPanics(t *testing.T) {
+	rounds := 10_000
+	if testing.Short() {
+		rounds = 1_000
+	}
+	spec := NewSpec(fullState())
+	spec.Owned = nil
+	text := []byte(asJSON(spec))
+	x := splitMix(31)
+	refused, answered := 0, 0
+	for range rounds {
+		var tree any
+		if err := json.Unmarshal(text, &tree); err != nil {
+			t.Fatal(err)
+		}
+		for range 1 + x.below(3) {
+			damage(&x, tree)
+		}
+		var damaged Spec
+		if json.Unmarshal([]byte(asJSON(tree)), &damaged) != nil {
+			continue
+		}
+		if compileAndAsk(t, damaged, "beta") {
+			answered++
+		} else {
+			refused++
+		}
+	}
+	if refused < rounds/20 || answered < rounds/20 {
+		t.Errorf("of %d rounds %d were refused and %d answered: the damage is not varied enough", rounds, refused, answered)
+	}
+}
+
+// damage changes one random place of a JSON tree.
+func damage(x *splitMix, tree any) {
+	odd := []any{nil, "", "1.1.0", "beta", "r1", "internal", "AAAAAAAAAAA=", -1.0, 0.0, 100.0, []any{}, map[string]any{}, true}
+	for {
+		switch node := tree.(type) {
+		case map[string]any:
+			keys := slices.Sorted(maps.Keys(node))
+			if len(keys) == 0 {
+				return
+			}
+			key := pick(x, keys...)
+			if tree = node[key]; x.chance(30) {
+				node[key] = pick(x, odd...)
+				return
+			}
+		case []any:
+			if len(node) == 0 {
+				return
+			}
+			i := x.below(len(node))
+			if tree = node[i]; x.chance(30) {
+				node[i] = pick(x, append(odd, node[x.below(len(node))])...)
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// compileAndAsk reports whether the Spec could be compiled; then every kind of question must have an answer.
+func compileAndAsk(t *testing.T, spec Spec, name string) bool {
+	t.Helper()
+	s, err := Compile(spec)
+	if err != nil {
+		return false
+	}
+	c := checkOf(deviceIDs(1)[0])
+	c.DefaultChannel = name
+	for p := PlatformOther; p <= Electron+1; p++ {
+		c.Platform = p
+		for _, facts := range []*Facts{nil, {}, {Channel: name, Failed: []string{c.VersionName}}} {
+			if d := s.Resolve(&c, facts); d.Reason == ReasonNone {
+				t.Fatalf("no reason for %+v", c)
+			}
+			s.Standing(&c, facts)
+		}
+		s.Explain(&c, &Facts{Channel: name})
+	}
+	return true
 }
 
 // TestSnapshotPrintsNoSecrets: a snapshot in a log line must not give its salts away.
@@ -164,7 +248,7 @@ func TestSnapshotPrintsNoSecrets(t *testing.T) {
 
 func TestLookups(t *testing.T) {
 	s := mustCompile(t, NewSpec(fullState()))
-	if s.App() != "com.example.shop" || s.Revision() != 7 || s.ExposeMetadata() || s.AllowDeviceCustomID() {
+	if s.App() != "com.example.shop" || s.Revision() != 7 || s.ExposeMetadata() || !s.AllowDeviceCustomID() {
 		t.Errorf("app %s, revision %d", s.App(), s.Revision())
 	}
 	for _, want := range []string{"beta", "production"} {

@@ -38,7 +38,7 @@ func newGolden() *golden {
 func (g *golden) app(name string) *rollout.State {
 	g.index[name] = len(g.apps)
 	state := appState()
-	state.App = rollout.App{ID: "com.golden." + strings.ReplaceAll(name, "-", "_"), Name: name, ExposeMetadata: true}
+	state.App = rollout.App{ID: "com.golden." + strings.ReplaceAll(name, "-", "_"), Name: name, ExposeMetadata: true, AllowDeviceCustomID: true}
 	state.Revision = int64(len(g.apps) + 1)
 	g.apps = append(g.apps, goldenApp{Name: name, State: state})
 	return &g.apps[len(g.apps)-1].State

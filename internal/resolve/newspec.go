@@ -37,6 +37,9 @@ func NewSpec(s rollout.State) Spec {
 	}
 	for _, name := range spec.segmentsInUse() {
 		if g, ok := s.Segments[name]; ok {
+			if !s.App.AllowDeviceCustomID {
+				g.CustomIDs = nil // nobody gets into a segment by a name that it gives itself
+			}
 			spec.Segments = append(spec.Segments, segmentSpec(g))
 		}
 	}

@@ -24,7 +24,7 @@ var (
 
 func randomState(x *splitMix) rollout.State {
 	s := rollout.State{
-		App: rollout.App{ID: "com.example.random"}, Bundles: map[string]rollout.Bundle{}, Channels: map[string]rollout.Channel{},
+		App: rollout.App{ID: "com.example.random", AllowDeviceCustomID: true}, Bundles: map[string]rollout.Bundle{}, Channels: map[string]rollout.Channel{},
 		Segments: map[string]rollout.Segment{}, Rollouts: map[string]rollout.Rollout{},
 	}
 	for _, version := range poolVersions {

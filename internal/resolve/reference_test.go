@@ -217,7 +217,7 @@ func (ref reference) assign(r rollout.Rollout, c Check) (admitted bool, arm roll
 	at := refPosition(r.Salt, c.DeviceID)
 	cuts := rollout.Cuts(r.Plan, r.Phase)
 	now := cuts[r.Phase]
-	compared := ref.inAny(now.Segments, c, r.Bundle) && c.IsProd && !c.IsEmulator && now.Percent > 0 && now.Percent < rollout.Everyone
+	compared := ref.inAny(now.Segments, c, r.Bundle) && c.IsProd && !c.IsEmulator && now.Percent > 0
 	for _, k := range cuts {
 		if !ref.inAny(k.Segments, c, r.Bundle) {
 			continue

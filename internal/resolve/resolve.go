@@ -162,7 +162,8 @@ func (ch *Channel) unreleased() *Bundle {
 }
 
 // weigh goes through the reasons not to give b to the device, in the order of Capgo's server, and returns the first
-// that holds, else Offer. A nil b is the store build, which has no version to compare.
+// that holds, else Offer. A nil b is the store build, which has no version to compare. PrivateChannel keeps its place in
+// that order although channelOf lets nobody into a private channel from outside.
 func (ch *Channel) weigh(c *Check, source Source, b *Bundle) Reason {
 	if b != nil {
 		if r := b.unfit(c); r != ReasonNone {

@@ -149,14 +149,14 @@ func TestSegmentsAdmit(t *testing.T) {
 
 	first := mustCompile(t, NewSpec(withRollout(state, runningRollout(testers))))
 	second := mustCompile(t, NewSpec(withRollout(state, runningRollout(testers, everyone))))
-	for _, s := range []*Snapshot{first, second} {
+	for s, arm := range map[*Snapshot]rollout.Arm{first: candidate, second: none} {
 		for _, p := range []person{
 			{name: "by device id", device: tester},
 			{name: "by custom id", device: member, change: asAnn},
 			{name: "by rule", device: member, change: tablet("17.5")},
 		} {
 			p.running = "0.9.0"
-			expect(t, s, p, outcome{Offer, "1.1.0", none, true, true})
+			expect(t, s, p, outcome{Offer, "1.1.0", arm, true, true})
 		}
 	}
 	for _, p := range []person{
@@ -214,7 +214,7 @@ func TestHoldbackKeepsAControl(t *testing.T) {
 
 	r.Plan.Holdback = 0
 	s = mustCompile(t, NewSpec(withRollout(appState(), r)))
-	expect(t, s, person{name: "everyone", device: deviceAt(t, testSalt, 99, 100), running: "0.9.0"}, outcome{Offer, "1.1.0", none, true, true})
+	expect(t, s, person{name: "everyone", device: deviceAt(t, testSalt, 99, 100), running: "0.9.0"}, outcome{Offer, "1.1.0", candidate, true, true})
 }
 
 func TestBuiltinBaseline(t *testing.T) {
@@ -243,19 +243,19 @@ func TestFailedAndConsent(t *testing.T) {
 	id := deviceIDs(1)[0]
 	s := mustCompile(t, NewSpec(state))
 	failed := func(versions ...string) Facts { return Facts{Failed: versions} }
-	expect(t, s, person{name: "failed", device: id, running: "0.9.0", facts: failed("1.1.0")}, outcome{Offer, "1.0.0", none, true, false})
-	expect(t, s, person{name: "failed, on stable", device: id, running: "1.0.0", facts: failed("1.1.0")}, outcome{BundleFailedOnDevice, "1.1.0", none, true, true})
-	expect(t, s, person{name: "both failed", device: id, running: "0.9.0", facts: failed("1.1.0", "1.0.0")}, outcome{BundleFailedOnDevice, "1.1.0", none, true, true})
-	expect(t, s, person{name: "failed but runs", device: id, running: "1.1.0", facts: failed("1.1.0")}, outcome{NoNewVersion, "1.1.0", none, true, true})
+	expect(t, s, person{name: "failed", device: id, running: "0.9.0", facts: failed("1.1.0")}, outcome{Offer, "1.0.0", candidate, true, false})
+	expect(t, s, person{name: "failed, on stable", device: id, running: "1.0.0", facts: failed("1.1.0")}, outcome{BundleFailedOnDevice, "1.1.0", candidate, true, true})
+	expect(t, s, person{name: "both failed", device: id, running: "0.9.0", facts: failed("1.1.0", "1.0.0")}, outcome{BundleFailedOnDevice, "1.1.0", candidate, true, true})
+	expect(t, s, person{name: "failed but runs", device: id, running: "1.1.0", facts: failed("1.1.0")}, outcome{NoNewVersion, "1.1.0", candidate, true, true})
 
 	careful := state.Bundles["1.1.0"]
 	careful.RequiresConsent = true
 	state.Bundles["1.1.0"] = careful
 	s = mustCompile(t, NewSpec(state))
-	expect(t, s, person{name: "no consent", device: id, running: "0.9.0"}, outcome{Offer, "1.0.0", none, true, false})
-	expect(t, s, person{name: "no consent, on stable", device: id, running: "1.0.0"}, outcome{ConsentRequired, "1.1.0", none, true, true})
-	expect(t, s, person{name: "consent", device: id, running: "1.0.0", facts: Facts{Consented: []string{"1.1.0"}}}, outcome{Offer, "1.1.0", none, true, true})
-	expect(t, s, person{name: "consent to another", device: id, running: "1.0.0", facts: Facts{Consented: []string{"1.2.0"}}}, outcome{ConsentRequired, "1.1.0", none, true, true})
+	expect(t, s, person{name: "no consent", device: id, running: "0.9.0"}, outcome{Offer, "1.0.0", candidate, true, false})
+	expect(t, s, person{name: "no consent, on stable", device: id, running: "1.0.0"}, outcome{ConsentRequired, "1.1.0", candidate, true, true})
+	expect(t, s, person{name: "consent", device: id, running: "1.0.0", facts: Facts{Consented: []string{"1.1.0"}}}, outcome{Offer, "1.1.0", candidate, true, true})
+	expect(t, s, person{name: "consent to another", device: id, running: "1.0.0", facts: Facts{Consented: []string{"1.2.0"}}}, outcome{ConsentRequired, "1.1.0", candidate, true, true})
 }
 
 // TestPrivateChannel covers a row of Capgo's order that choosing a channel already rules out: a private channel is only

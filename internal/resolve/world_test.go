@@ -24,7 +24,7 @@ func appState() rollout.State {
 	beta := rollout.NewChannel("beta")
 	beta.Bundle, beta.Number = "1.2.0", 2
 	s := rollout.State{
-		App: rollout.App{ID: "com.example.shop"}, Revision: 7,
+		App: rollout.App{ID: "com.example.shop", AllowDeviceCustomID: true}, Revision: 7,
 		Bundles: map[string]rollout.Bundle{}, Segments: map[string]rollout.Segment{},
 		Channels: map[string]rollout.Channel{"production": production, "beta": beta},
 		Rollouts: map[string]rollout.Rollout{},

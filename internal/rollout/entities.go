@@ -250,6 +250,8 @@ type Rollout struct {
 	Supersedes     string    `json:"supersedes,omitempty"`
 	SupersededBy   string    `json:"superseded_by,omitempty"`
 
+	// Waiting says what a person is asked to look at: the code of the verdict that holds the current phase.
+	Waiting string `json:"waiting,omitempty"`
 	// Alarms are the metrics whose harm paused the rollout. Waived are those of earlier pauses that a person resumed
 	// from: they no longer pause it, but they hold it, and severe harm still takes the bundle back.
 	Alarms []Metric `json:"alarms,omitempty"`

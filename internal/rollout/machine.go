@@ -148,7 +148,7 @@ func Operate(s State, id string, cmd Command) (Transition, error) {
 	if err := step(&after, &t.Channel, cmd.At); err != nil {
 		return Transition{}, err
 	}
-	after.noteAlarms(cmd)
+	after.note(cmd)
 	if after.State == Completed {
 		cmd.Verb = VerbComplete
 	}
@@ -174,6 +174,8 @@ func steps(v Verb) (step, bool) {
 		return (*Rollout).promote, true
 	case VerbApprove:
 		return (*Rollout).approve, true
+	case VerbHold:
+		return (*Rollout).hold, true
 	case VerbHalt:
 		return (*Rollout).halt, true
 	case VerbRollback:
@@ -219,8 +221,13 @@ func (r *Rollout) resume(_ *Channel, now time.Time) error {
 	return nil
 }
 
-// noteAlarms remembers what a pause was for, and at the resume that a person chose to go on in spite of it.
-func (r *Rollout) noteAlarms(cmd Command) {
+// hold changes nothing by itself: note remembers what a person is asked.
+func (r *Rollout) hold(*Channel, time.Time) error { return r.requireRunning() }
+
+// note remembers what a hold asks, what a pause was for, and at the resume that a person chose to go on in spite of it.
+// Whatever is done answers an earlier question.
+func (r *Rollout) note(cmd Command) {
+	r.Waiting = cmd.Code
 	switch cmd.Verb {
 	case VerbPause:
 		r.Alarms = slices.Clone(cmd.Alarms)

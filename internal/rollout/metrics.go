@@ -42,6 +42,9 @@ const (
 	// AgainstLimit compares candidates that failed with candidates that entered, for events that a control device
 	// cannot have because it is offered nothing.
 	AgainstLimit
+	// AgainstBoth is AgainstLimit for events that a control device can have too, for another reason: harm must show
+	// against the limit and against the control, so that an outage which hits both arms stops nobody.
+	AgainstBoth
 	// ShownOnly metrics are counted and drawn, never judged.
 	ShownOnly
 )
@@ -74,7 +77,7 @@ func AllMetrics() [NumMetrics]MetricInfo {
 		{SessionLength, Engagement, AgainstControl, gate(SessionLength, 1.5, 0, 0, ActionHalt), .03},
 		{FeatureUse, Engagement, AgainstControlFewer, gate(FeatureUse, 1.5, 0, 0, ActionHalt), .03},
 		{Feedback, Engagement, AgainstControl, gate(Feedback, 1.5, 0, 0, ActionHalt), .04},
-		{DownloadFailure, Distribution, AgainstLimit, gate(DownloadFailure, 1.5, 0, .05, ActionPause), .05},
+		{DownloadFailure, Distribution, AgainstBoth, gate(DownloadFailure, 1.5, 0, .05, ActionPause), .05},
 		{Adoption, Distribution, ShownOnly, Gate{Metric: Adoption, Off: true}, 0},
 	}
 }

@@ -13,6 +13,7 @@ const (
 	VerbResume    Verb = "resume"
 	VerbPromote   Verb = "promote"
 	VerbApprove   Verb = "approve"
+	VerbHold      Verb = "hold" // of the judge: nothing changes but that a person is asked to look
 	VerbHalt      Verb = "halt"
 	VerbRollback  Verb = "rollback"
 	VerbComplete  Verb = "complete"
@@ -49,6 +50,7 @@ type Command struct {
 	Actor  string
 	Reason string
 	At     time.Time
+	Code   string   // of a hold: what the person is asked about, as the judge's verdict codes it
 	Alarms []Metric // of a pause by the judge: the metrics that showed harm
 	Detail map[string]any
 }

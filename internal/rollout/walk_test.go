@@ -39,7 +39,7 @@ func TestRandomWalkKeepsTheInvariants(t *testing.T) {
 		}
 	}
 	// A walk that never got somewhere proves nothing about it.
-	for _, verb := range []Verb{VerbStart, VerbPause, VerbResume, VerbPromote, VerbApprove, VerbHalt, VerbRollback, VerbComplete, VerbSupersede} {
+	for _, verb := range []Verb{VerbStart, VerbPause, VerbResume, VerbPromote, VerbApprove, VerbHold, VerbHalt, VerbRollback, VerbComplete, VerbSupersede} {
 		if done[string(verb)] < 100 && !testing.Short() {
 			t.Errorf("%s happened only %d times", verb, done[string(verb)])
 		}
@@ -188,7 +188,7 @@ func (w *walk) randomPlan() Plan {
 
 func (w *walk) randomCommand() (id string, cmd Command) {
 	verbs := []Verb{
-		VerbStart, VerbPause, VerbResume, VerbPromote, VerbPromote, VerbPromote, VerbApprove, VerbApprove, VerbHalt, VerbRollback,
+		VerbStart, VerbPause, VerbResume, VerbPromote, VerbPromote, VerbPromote, VerbApprove, VerbApprove, VerbHold, VerbHalt, VerbRollback,
 		VerbComplete, VerbSupersede, "explode",
 	}
 	cmd = Command{
@@ -234,6 +234,7 @@ func (w *walk) expectCommand(id string, verb Verb) string {
 		VerbResume:   {Scheduled: CodeNotPaused, Running: CodeNotPaused},
 		VerbPromote:  {Scheduled: CodeNotStarted, Paused: CodePaused},
 		VerbApprove:  {Scheduled: CodeNotStarted},
+		VerbHold:     {Scheduled: CodeNotStarted, Paused: CodePaused},
 		VerbHalt:     {},
 		VerbRollback: {},
 	}[verb]

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/palier-ota/palier/internal/resolve"
 	"github.com/palier-ota/palier/internal/rollout"
 )
 
@@ -44,25 +43,13 @@ func (a Apps) Delete(ctx context.Context, state rollout.State, events []rollout.
 // sweep clears the entities of a deleted app whose APP item is at version. Every step checks that it still is, so that
 // nothing of a new app of the same id can be hit.
 func (a Apps) sweep(ctx context.Context, app string, version int64) error {
-	guard := Check(appKey(app), AtVersion(version))
 	for _, prefix := range []string{prefixRollout, prefixChannel, prefixPlan, prefixSegment, prefixBundle, prefixDevice} {
 		items, err := a.Store.Query(ctx, Range{PK: appPK(app), Prefix: prefix}, Strong)
 		if err != nil {
 			return err
 		}
 		for part := range slices.Chunk(items, sweepItems) {
-			ops := []Op{guard}
-			for _, item := range part {
-				id := strings.TrimPrefix(item.SK, prefix)
-				if err := a.forgetDevice(ctx, app, prefix, id); err != nil {
-					return err
-				}
-				ops = append(ops, Delete(item.Key, Always()))
-				if prefix == prefixRollout {
-					ops = append(ops, Delete(liveKey(app, id), Always()))
-				}
-			}
-			if err := a.Store.Write(ctx, ops...); err != nil {
+			if err := a.sweepPart(ctx, app, version, prefix, part); err != nil {
 				return err
 			}
 		}
@@ -70,14 +57,20 @@ func (a Apps) sweep(ctx context.Context, app string, version int64) error {
 	return nil
 }
 
-// forgetDevice takes back an operator's word on a device from its Facts.
-func (a Apps) forgetDevice(ctx context.Context, app, prefix, id string) error {
-	if prefix != prefixDevice {
-		return nil
+// sweepPart clears some entities of one kind, with what was written beside them: live markers, and the operator's word
+// in the Facts of devices.
+func (a Apps) sweepPart(ctx context.Context, app string, version int64, prefix string, part []Item) error {
+	ops := []Op{Check(appKey(app), AtVersion(version))}
+	var unnamed []deviceChange
+	for _, item := range part {
+		id := strings.TrimPrefix(item.SK, prefix)
+		ops = append(ops, Delete(item.Key, Always()))
+		switch prefix {
+		case prefixRollout:
+			ops = append(ops, Delete(liveKey(app, id), Always()))
+		case prefixDevice:
+			unnamed = append(unnamed, deviceChange{id: id})
+		}
 	}
-	return Devices{a.Store}.Update(ctx, app, id, func(f *resolve.Facts) bool {
-		named := f.SetBy == SetByOperator
-		nameDevice(f, rollout.Device{}, false)
-		return named
-	})
+	return a.writeWithFacts(ctx, app, version, ops, unnamed)
 }

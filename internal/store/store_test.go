@@ -180,7 +180,7 @@ func randomState(t *rapid.T, label string) rollout.State {
 		Segments: map[string]rollout.Segment{}, Devices: map[string]rollout.Device{}, Plans: map[string]rollout.Plan{},
 		Rollouts: map[string]rollout.Rollout{},
 	}
-	heavy := rapid.SampledFrom([]int{0, 0, 100_000}).Draw(t, label+" bytes")
+	heavy := rapid.SampledFrom([]int{0, 0, 40_000}).Draw(t, label+" bytes")
 	for _, id := range count("bundle", 150) {
 		state.Bundles[id] = rollout.Bundle{Version: id, Comment: strings.Repeat("x", salt+heavy)}
 	}

@@ -16,7 +16,7 @@ type shelf struct {
 	patches map[int64][]byte
 }
 
-func (s shelf) open(t *rapid.T, limits Limits) *Census {
+func (s shelf) open(t rapid.TB, limits Limits) *Census {
 	var leaves []Leaf
 	for low, data := range s.leaves {
 		leaves = append(leaves, Leaf{low, data})
@@ -82,7 +82,7 @@ func TestCensusAgainstAMap(t *testing.T) {
 }
 
 // compact does at most so many steps of merging the journal and reports whether that was all.
-func (s shelf) compact(t *rapid.T, c *Census, steps int) bool {
+func (s shelf) compact(t rapid.TB, c *Census, steps int) bool {
 	var rewrites []Leaf
 	for leaf, err := range c.Rewrites() {
 		if err != nil {
@@ -132,7 +132,7 @@ func checkModel(t *rapid.T, changes []Change, after map[uint64]Record) {
 }
 
 // checkContents looks every device up, and one that was never seen.
-func checkContents(t *rapid.T, c *Census, model map[uint64]Record) {
+func checkContents(t rapid.TB, c *Census, model map[uint64]Record) {
 	var devices []Device
 	for _, f := range slices.Sorted(maps.Keys(model)) {
 		devices = append(devices, Device{Fingerprint: f})
@@ -156,6 +156,50 @@ func checkContents(t *rapid.T, c *Census, model map[uint64]Record) {
 	if size != c.Bytes() {
 		t.Fatalf("Bytes says %d, the pages have %d", c.Bytes(), size)
 	}
+}
+
+// TestALeafForgetsWhatItsSuccessorTookOver cuts a leaf but stores only the new part, so that the old one still holds
+// outdated Records of the new one's devices, and then rewrites the old one.
+func TestALeafForgetsWhatItsSuccessorTookOver(t *testing.T) {
+	limits := Limits{Leaf: 1000, Patch: 1, Journal: 1}
+	s := shelf{map[uint64][]byte{}, map[int64][]byte{}}
+	model := map[uint64]Record{}
+	sequence := int64(0)
+	fold := func(first, last uint64, hour int64) *Census {
+		t.Helper()
+		c := s.open(t, limits)
+		var observed []Device
+		for device := first; device <= last; device++ {
+			observed = append(observed, Device{device << 50, recordOf([]step{{hour: hour, phase: int(hour), arm: 1}})})
+		}
+		changes, err := c.Diff(observed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sequence++
+		p := c.Patch(changes, sequence)
+		s.patches[p.Sequence] = p.Data
+		c.Apply(changes, p)
+		for _, change := range changes {
+			model[change.Device] = model[change.Device].Merge(change.New)
+		}
+		return c
+	}
+	if c := fold(1, 28, 0); !s.compact(t, c, 99) || len(s.leaves) != 1 {
+		t.Fatalf("%d leaves, want one", len(s.leaves))
+	}
+	limits.Leaf = len(s.leaves[0]) + 10 // now it is almost full
+	if c := fold(25, 28, 1); s.compact(t, c, 1) || len(s.leaves) != 2 {
+		t.Fatalf("%d leaves, want the old one and its last part", len(s.leaves))
+	}
+	for hour := range int64(3) {
+		s.compact(t, fold(25, 28, 2+hour), 99)
+	}
+	limits.Leaf = 100 // many parts, so that the outdated ones would hide the successor
+	c := fold(1, 14, 5)
+	s.compact(t, c, 99)
+	checkContents(t, c, model)
+	checkContents(t, s.open(t, limits), model)
 }
 
 func TestCorruptPagesAreReported(t *testing.T) {

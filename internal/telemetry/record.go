@@ -219,7 +219,7 @@ func (r Record) nextCheck(after int32) int32 {
 func (r Record) during(hour int32) entry {
 	var at entry
 	for _, e := range r.entries {
-		if e.first < hour {
+		if e.first <= hour {
 			at = e
 		}
 	}

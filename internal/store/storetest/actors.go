@@ -28,6 +28,20 @@ func (s *oneWrite) Write(ctx context.Context, ops ...store.Op) error {
 	return s.Store.Write(ctx, ops...)
 }
 
+// meddler is a store in which someone else does something just before the first Write.
+type meddler struct {
+	store.Store
+	meddle func()
+	writes atomic.Int64
+}
+
+func (s *meddler) Write(ctx context.Context, ops ...store.Op) error {
+	if s.writes.Add(1) == 1 {
+		s.meddle()
+	}
+	return s.Store.Write(ctx, ops...)
+}
+
 func update(t *testing.T, d store.Devices, device string, change func(*resolve.Facts)) {
 	t.Helper()
 	err := d.Update(t.Context(), shop, device, func(f *resolve.Facts) bool {

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -200,5 +201,24 @@ func TestQueueRoom(t *testing.T) {
 	}
 	if err := s.Append(t.Context(), make([]stream.Record, 1)); !errors.Is(err, stream.ErrOverloaded) {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// TestQueueForgetsWhoHasGone gives up waiting before the queue is taken.
+func TestQueueForgetsWhoHasGone(t *testing.T) {
+	var q queue
+	q.init(10, 100)
+	gone, cancel := context.WithCancel(t.Context())
+	for _, ctx := range []context.Context{gone, t.Context(), gone} {
+		if err := q.add(&waiting{ctx: ctx, batch: make([]stream.Record, 2), bytes: 20}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if group := q.take(); len(group) != 1 || group[0].ctx != t.Context() {
+		t.Errorf("took %d, want the one who still waits", len(group))
+	}
+	if q.records != 2 || q.bytes != 20 || len(q.list) != 0 {
+		t.Errorf("%d records and %d bytes are accounted for, want those of the one", q.records, q.bytes)
 	}
 }

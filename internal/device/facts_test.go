@@ -1,0 +1,201 @@
+package device_test
+
+import (
+	"fmt"
+	"net/url"
+	"sync"
+	"testing"
+
+	"github.com/palier-ota/palier/internal/resolve"
+	"github.com/palier-ota/palier/internal/rollout"
+)
+
+// generations are plugins of every kind that the protocol tells apart.
+var generations = []string{"5.9.5", "6.14.26", "6.51.16", "7.17.0", "7.33.9", "7.34.0", "7.51.21", "8.0.0", "8.41.12", "8.45.3", "8.51.23", "9.0.0", "10.0.0"}
+
+func event(action, version string) fields {
+	return fields{"action": action, "version_name": version, "old_version_name": "builtin"}
+}
+
+func TestBundleThatFailedIsNotOfferedAgain(t *testing.T) {
+	for i, plugin := range generations {
+		for j, action := range []string{"update_fail", "set_fail"} {
+			t.Run(plugin+" "+action, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				id, runs := uuid(2*i+j), fields{"plugin_version": plugin}
+				w.offers("1.0.1", id, runs)
+				report := says(id, event(action, "1.0.1"))
+				report["plugin_version"] = plugin
+				if a := w.ask("POST", "/stats", report); a.status != 200 || a.code() != "" {
+					t.Fatalf("%d %s", a.status, a.text)
+				}
+				w.offersNothing("bundle_failed_on_device", id, runs)
+				w.offers("1.0.1", uuid(1000), runs) // nobody else is concerned
+				clearFailures := func(f *resolve.Facts) bool { f.Failed = nil; return true }
+				if err := w.devices.Update(t.Context(), app, id, clearFailures); err != nil {
+					t.Fatal(err)
+				}
+				w.offers("1.0.1", id, runs)
+			})
+		}
+	}
+}
+
+func TestCandidateThatFailedGivesWayToTheBaseline(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	id := w.inArm(rollout.ArmCandidate, 1)[0]
+	w.offers("1.1.0", id, nil)
+	w.ask("POST", "/stats", []fields{says(id, event("set", "1.1.0")), says(id, event("update_fail", "1.1.0"))})
+	w.offers("1.0.1", id, nil)
+	w.offersNothing("bundle_failed_on_device", id, fields{"version_name": "1.0.1"}) // it has the baseline already
+	w.ask("POST", "/stats", says(id, event("set_fail", "1.0.1")))
+	w.offersNothing("bundle_failed_on_device", id, nil)
+}
+
+func TestDeviceIDsOfAnyCaseAreOneDevice(t *testing.T) {
+	w := newWorld(t)
+	w.ask("POST", "/stats", says("ABCDEF00-0000-4000-8000-ABCDEFABCDEF", event("update_fail", "1.0.1")))
+	w.offersNothing("bundle_failed_on_device", "abcdef00-0000-4000-8000-abcdefabcdef", nil)
+}
+
+func TestOtherEventsAndUnknownBundlesLeaveNoFact(t *testing.T) {
+	w := newWorld(t)
+	for _, e := range []fields{event("download_fail", "1.0.1"), event("update_fail", "9.9.9"), event("update_fail", "builtin"), event("app_crash", "1.0.1")} {
+		w.ask("POST", "/stats", says(uuid(1), e))
+	}
+	w.ask("POST", "/stats", []fields{says(uuid(1), event("update_fail", "9.9.9"))})
+	facts, err := w.devices.Facts(t.Context(), app, uuid(1))
+	if err != nil || len(facts.Failed) != 0 {
+		t.Fatalf("%+v %v", facts, err)
+	}
+	w.offers("1.0.1", uuid(1), nil)
+}
+
+func TestOperatorsChannelOfADevice(t *testing.T) {
+	w := newWorld(t)
+	w.offers("1.0.1", uuid(1), nil)
+	w.change(func(s *rollout.State) {
+		s.Devices = map[string]rollout.Device{uuid(1): {DeviceID: uuid(1), Channel: "private"}}
+	})
+	w.service.Forget(app)
+	w.offers("1.2.0", uuid(1), nil)
+	w.offers("1.2.0", uuid(1), fields{"version_name": "1.0.1"}) // though it has what everyone else has
+	w.offers("1.0.1", uuid(2), nil)
+	w.offersNothing("no_new_version_available", uuid(1), fields{"version_name": "1.2.0"})
+}
+
+func TestOldPluginsChannelIsKeptForIt(t *testing.T) {
+	for _, way := range []string{"body", "query"} {
+		t.Run(way, func(t *testing.T) {
+			w := newWorld(t)
+			old := fields{"plugin_version": "7.17.0"}
+			w.offers("1.0.1", uuid(1), old)
+			set := says(uuid(1), fields{"plugin_version": "7.17.0", "channel": "beta"})
+			if a := w.ask("POST", "/channel_self", set); a.status != 200 || a.json["status"] != "ok" {
+				t.Fatalf("%d %s", a.status, a.text)
+			}
+			w.offers("1.2.0", uuid(1), old)
+			if a := w.ask("PUT", "/channel_self", says(uuid(1), old)); a.json["channel"] != "beta" || a.json["status"] != "override" {
+				t.Errorf("getChannel: %s", a.text)
+			}
+			w.offers("1.0.1", uuid(2), old)
+
+			if a := w.unset(way, says(uuid(1), old)); a.status != 200 || a.json["status"] != "ok" {
+				t.Fatalf("%d %s", a.status, a.text)
+			}
+			w.offers("1.0.1", uuid(1), old)
+			if facts, err := w.devices.Facts(t.Context(), app, uuid(1)); err != nil || facts.Channel != "" {
+				t.Errorf("%+v %v", facts, err)
+			}
+		})
+	}
+}
+
+func (w *world) unset(way string, f fields) answer {
+	w.t.Helper()
+	if way == "body" {
+		return w.ask("DELETE", "/channel_self", f)
+	}
+	query := url.Values{}
+	for name, value := range f {
+		query.Set(name, fmt.Sprint(value))
+	}
+	return w.ask("DELETE", "/channel_self?"+query.Encode(), nil)
+}
+
+func TestChannelThatMayNotBeChosenIsRefusedAndNotKept(t *testing.T) {
+	w := newWorld(t)
+	for channel, code := range map[string]string{
+		"private": "channel_self_set_not_allowed", "production": "public_channel_self_set_not_allowed", "nowhere": "channel_not_found", "": "missing_channel",
+	} {
+		a := w.ask("POST", "/channel_self", says(uuid(1), fields{"plugin_version": "7.17.0", "channel": channel}))
+		if a.status != 200 || a.code() != code {
+			t.Errorf("%s: %d %s, want %s", channel, a.status, a.text, code)
+		}
+	}
+	w.offers("1.0.1", uuid(1), fields{"plugin_version": "7.17.0"})
+}
+
+func TestPluginsThatKeepTheirChannelWriteNothing(t *testing.T) {
+	w := newWorld(t)
+	for i, plugin := range []string{"5.34.0", "6.34.0", "7.34.0", "7.51.21", "8.0.0", "8.51.23"} {
+		f := fields{"plugin_version": plugin, "channel": "beta"}
+		if a := w.ask("POST", "/channel_self", says(uuid(i), f)); a.json["allowSet"] != true {
+			t.Errorf("%s: %s", plugin, a.text)
+		}
+		w.unset("query", says(uuid(i), f))
+		w.offers("1.2.0", uuid(i), fields{"plugin_version": plugin, "defaultChannel": "beta"})
+		w.offers("1.0.1", uuid(i), fields{"plugin_version": plugin})
+		if facts, err := w.devices.Facts(t.Context(), app, uuid(i)); err != nil || facts.Channel != "" {
+			t.Errorf("%s: %+v %v", plugin, facts, err)
+		}
+	}
+	if state, err := w.apps.Load(t.Context(), app); err != nil || state.Revision != 1 {
+		t.Errorf("the app was changed: revision %d, %v", state.Revision, err)
+	}
+}
+
+func TestCrowdOfOldPluginsChoosingChannels(t *testing.T) {
+	w := newWorld(t)
+	var wg sync.WaitGroup
+	const crowd = 40
+	for i := range crowd {
+		wg.Go(func() {
+			if a := w.ask("POST", "/channel_self", says(uuid(i), fields{"plugin_version": "7.17.0", "channel": "beta"})); a.json["status"] != "ok" {
+				t.Errorf("device %d: %s", i, a.text)
+			}
+		})
+	}
+	wg.Wait()
+	for i := range crowd {
+		w.offers("1.2.0", uuid(i), fields{"plugin_version": "7.17.0"})
+	}
+}
+
+func TestChannelThatCannotBeStoredIsNotPromised(t *testing.T) {
+	w := newWorld(t)
+	w.offers("1.0.1", uuid(1), nil)
+	w.store.down.Store(true)
+	a := w.ask("POST", "/channel_self", says(uuid(1), fields{"plugin_version": "7.17.0", "channel": "beta"}))
+	if a.status != 200 || a.code() != "channel_self_server_storage_unavailable" {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	// a plugin that keeps its channel itself needs no record
+	if a := w.ask("POST", "/channel_self", says(uuid(1), fields{"channel": "beta"})); a.json["allowSet"] != true {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	w.store.down.Store(false)
+	w.offers("1.0.1", uuid(1), fields{"plugin_version": "7.17.0"})
+}
+
+func TestListChannels(t *testing.T) {
+	w := newWorld(t)
+	a := w.ask("GET", "/channel_self?app_id="+app+"&platform=android&is_prod=true&is_emulator=false", nil)
+	const want = `[{"id":1,"name":"production","public":true,"allow_self_set":false},` +
+		`{"id":2,"name":"beta","public":false,"allow_self_set":true},{"id":3,"name":"consent","public":false,"allow_self_set":true}]`
+	if a.status != 200 || a.text != want {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+}
