@@ -13,7 +13,7 @@ const module = "github.com/palier-ota/palier/"
 // floors lists the rooms from the ground up. A room may import rooms of lower floors, and those of its own floor that
 // beside names.
 var floors = [][]string{
-	{"internal/rollout"},
+	{"internal/rollout", "internal/sqlitefile"},
 	{"internal/judge", "internal/resolve"},
 	{"internal/telemetry", "internal/capgo"},
 	{"internal/store", "internal/stream", "internal/blob"},

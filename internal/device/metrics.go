@@ -107,25 +107,30 @@ func shorten(message string) string {
 // metricsCheck is what a batch of app metrics says of its device, as far as a comparison needs it.
 func metricsCheck(b *telemetry.MetricBatch) resolve.Check {
 	c := resolve.Check{
-		AppID: b.AppID, DeviceID: b.DeviceID, CustomID: b.CustomID, VersionName: b.VersionName, VersionBuild: b.VersionBuild,
+		AppID: b.AppID, DeviceID: b.DeviceID, CustomID: b.CustomID, VersionName: b.VersionName, VersionBuild: threeParts(b.VersionBuild),
 		PluginVersion: b.PluginVersion, IsProd: b.IsProd, IsEmulator: b.IsEmulator,
 	}
 	if c.RunsBuiltin = c.VersionName == rollout.Builtin; c.RunsBuiltin {
 		c.VersionName = c.VersionBuild
 	}
 	c.Platform = resolve.PlatformNamed(strings.ToLower(b.Platform))
-	c.Native = native(b.VersionBuild)
+	c.Native, _ = resolve.ParseVersion(c.VersionBuild)
 	c.Plugin, _ = resolve.ParseVersion(b.PluginVersion)
 	return c
 }
 
-// native reads a native version as update checks do: "1.0", which is what a new native project calls itself, is 1.0.0.
-func native(build string) resolve.Version {
-	if v, ok := resolve.ParseVersion(build); ok {
-		return v
+// threeParts completes a native version as update checks do: "1.0", which is what a new native project calls itself, is
+// 1.0.0.
+func threeParts(build string) string {
+	switch {
+	case build == "" || strings.Count(build, ".") > 1:
+		return build
+	case build == rollout.Builtin || build == "unknown":
+		return "0.0.0"
+	case strings.Contains(build, "."):
+		return build + ".0"
 	}
-	v, _ := resolve.ParseLooseVersion(build)
-	return v
+	return build + ".0.0"
 }
 
 // noteConsent remembers what the device's user agreed to, or no longer does.

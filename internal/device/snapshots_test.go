@@ -120,7 +120,7 @@ func TestStoreThatDoesNotAnswerHoldsNobodyElse(t *testing.T) {
 	}
 	w.until("a load", func() bool { return w.store.snapshots.Load() == 1 })
 	w.offers("1.0.1", uuid(1), fields{"app_id": other}) // would hang here
-	w.offersNothing("on_premise_app", uuid(1), fields{"app_id": other})
+	w.refuses(429, capgo.CodeUnknownApp, "POST", "/updates", says(uuid(1), fields{"app_id": "com.example.nobody"}))
 	close(gate)
 	waiting.Wait()
 }

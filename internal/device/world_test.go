@@ -128,14 +128,17 @@ func (w *world) change(edit func(*rollout.State)) {
 const rolloutID = "01M0000000000000000000000A"
 
 // start begins a rollout of 1.1.0 to half of production.
-func (w *world) start() {
+func (w *world) start() { w.startFor() }
+
+// startFor begins it among the devices of segments.
+func (w *world) startFor(segments ...string) {
 	w.t.Helper()
 	before, err := w.apps.Load(w.t.Context(), app)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	half := rollout.Plan{Phases: []rollout.Phase{
-		{Percent: 50 * rollout.OnePercent, Hold: rollout.Hold{Min: rollout.Duration(time.Hour)}}, {Percent: rollout.Everyone},
+		{Percent: 50 * rollout.OnePercent, Segments: segments, Hold: rollout.Hold{Min: rollout.Duration(time.Hour)}}, {Percent: 80 * rollout.OnePercent},
 	}}
 	tr, err := rollout.Start(before, rollout.StartRequest{
 		ID: rolloutID, Salt: rollout.Salt{7}, Channel: "production", Bundle: "1.1.0", Plan: half, Actor: "test", At: w.clock.Now(),
@@ -378,11 +381,17 @@ func (s *faultyStore) Write(ctx context.Context, ops ...store.Op) error {
 type faultyStream struct {
 	stream.Stream
 	refusal atomic.Pointer[error]
-	appends atomic.Int64
+	hang    atomic.Bool // until it is let go or the caller's patience ends
 }
 
 func (s *faultyStream) Append(ctx context.Context, batch []stream.Record) error {
-	s.appends.Add(1)
+	for s.hang.Load() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
 	if err := s.refusal.Load(); err != nil {
 		return *err
 	}

@@ -2,121 +2,23 @@ package sqlite
 
 import (
 	"database/sql"
-	"errors"
-	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
-	"strconv"
-	"time"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
-
+	"github.com/palier-ota/palier/internal/sqlitefile"
 	"github.com/palier-ota/palier/internal/store"
 )
 
+// What Open may find instead of a store.
 var (
-	// ErrDamaged: the file is not a Palier store, or it is one that can no longer be read.
-	ErrDamaged = errors.New("not a readable Palier store")
-	// ErrNewer: a newer Palier wrote the file.
-	ErrNewer = errors.New("written by a newer Palier")
+	ErrDamaged = sqlitefile.ErrDamaged // the file is not a Palier store, or can no longer be read
+	ErrNewer   = sqlitefile.ErrNewer   // a newer Palier wrote it
 )
 
 // openFile opens the file for reading and for writing, with the schema in place.
 func openFile(path string, opts Options) (read, write *sql.DB, err error) {
-	if err := createFile(path); err != nil {
-		return nil, nil, err
-	}
-	if write, err = sql.Open("sqlite", dsn(path, opts, "_txlock=immediate")); err != nil {
-		return nil, nil, err
-	}
-	write.SetMaxOpenConns(1)
-	if err := migrate(write); err != nil {
-		return nil, nil, errors.Join(err, write.Close())
-	}
-	if read, err = sql.Open("sqlite", dsn(path, opts, "_query_only=true")); err != nil {
-		return nil, nil, errors.Join(err, write.Close())
-	}
-	read.SetMaxOpenConns(readers)
-	read.SetMaxIdleConns(readers)
-	return read, write, nil
+	return sqlitefile.Open(path,
+		sqlitefile.Schema{Application: applicationID, Version: schemaVersion, SQL: schema},
+		sqlitefile.Options{Readers: readers, BusyTimeout: opts.BusyTimeout, Relaxed: opts.Relaxed})
 }
 
-// createFile makes an empty file that only its owner may read, since SQLite would let everyone, and makes sure that its
-// name is on disk too. A file that exists stays as it is.
-func createFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("%w [its folder must exist and be writable]", err)
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
-}
-
-func dsn(path string, opts Options, extra string) string {
-	busy := opts.BusyTimeout
-	if busy <= 0 {
-		busy = 5 * time.Second
-	}
-	sync := "FULL"
-	if opts.Relaxed {
-		sync = "NORMAL"
-	}
-	name := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path)}
-	return name.String() + "?_busy_timeout=" + strconv.FormatInt(busy.Milliseconds(), 10) +
-		"&_journal_mode=WAL&_synchronous=" + sync + "&" + extra
-}
-
-// migrate brings the file to schemaVersion, and refuses files that are not ours or newer than this program.
-func migrate(db *sql.DB) error {
-	tx, err := db.Begin()
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback() // does nothing after Commit
-	var version, application, tables int
-	if err := tx.QueryRow(`SELECT (SELECT user_version FROM pragma_user_version),
-		(SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)`).
-		Scan(&version, &application, &tables); err != nil {
-		return err
-	}
-	switch {
-	case tables > 0 && application != applicationID:
-		return fmt.Errorf("%w: it holds some other program's tables [name another file]", ErrDamaged)
-	case version > schemaVersion:
-		return fmt.Errorf("%w: schema %d, this program knows %d [run the newer palier, or restore a backup]", ErrNewer, version, schemaVersion)
-	case version == schemaVersion:
-		return nil
-	}
-	if _, err := tx.Exec(schema + fmt.Sprintf(`PRAGMA application_id = %d; PRAGMA user_version = %d;`, applicationID, schemaVersion)); err != nil {
-		return err
-	}
-	return tx.Commit()
-}
-
-// classify wraps SQLite's errors in those of the contract, with what to do.
-func classify(err error) error {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.Code() & 0xff { // the upper bits only refine the code
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
-		return fmt.Errorf("%w: another process holds the file [stop it, or wait until it is done]: %w", store.ErrUnavailable, err)
-	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("%w: the disk is full [make room]: %w", store.ErrUnavailable, err)
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return fmt.Errorf("%w [restore it from a backup]: %w", ErrDamaged, err)
-	}
-	return err
-}
+// classify wraps SQLite's errors in those of the contract.
+func classify(err error) error { return sqlitefile.Classify(err, store.ErrUnavailable) }
