@@ -27,6 +27,9 @@ func printStatus(w io.Writer, m admin.MetricsView) error {
 	if r.Reason != "" {
 		fmt.Fprintf(w, "  why: %s\n", r.Reason)
 	}
+	if r.Waiting != "" {
+		fmt.Fprintf(w, "  waits for a person to promote, halt or roll it back\n")
+	}
 	fmt.Fprintf(w, "  verdict: %s — %s\n", v.Decision, v.Sentence)
 	fmt.Fprintf(w, "  devices compared: %d candidate, %d control\n\n", v.Candidate, v.Control)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)

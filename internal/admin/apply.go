@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ func (s *Service) apply(ctx context.Context, app string, tree map[string]any, op
 		state, err := s.load(ctx, app)
 		var missing *Error
 		if opts.create && errors.As(err, &missing) && missing.Code == CodeNotFound {
-			return rollout.State{App: rollout.App{ID: app}}, nil
+			return rollout.State{App: rollout.NewApp(app)}, nil
 		}
 		return state, err
 	}
@@ -106,12 +107,10 @@ func settle(before, wanted rollout.State, changes []Change) (rollout.State, erro
 			note(place, wanted.Plans[c.Name].Validate())
 		}
 	}
-	for _, c := range changes { // once all bundles are there that channels may point at
-		if c.Kind == "channel" && c.Op != Delete {
-			state, err := after.WithChannel(wanted.Channels[c.Name])
-			after = state
-			note(fmt.Sprintf("channels[%s]", c.Name), err)
-		}
+	for _, c := range channelsToSet(wanted, changes) { // once all bundles are there that channels may point at
+		state, err := after.WithChannel(c)
+		after = state
+		note(fmt.Sprintf("channels[%s]", c.Name), err)
 	}
 	if len(refusals) > 0 {
 		return before, refusals
@@ -122,6 +121,18 @@ func settle(before, wanted rollout.State, changes []Change) (rollout.State, erro
 		return before, err
 	}
 	return after, after.Validate()
+}
+
+// channelsToSet returns the new and changed channels, new ones in the order of the document.
+func channelsToSet(wanted rollout.State, changes []Change) []rollout.Channel {
+	var list []rollout.Channel
+	for _, c := range changes {
+		if c.Kind == "channel" && c.Op != Delete {
+			list = append(list, wanted.Channels[c.Name])
+		}
+	}
+	slices.SortStableFunc(list, func(a, b rollout.Channel) int { return cmp.Compare(a.Number, b.Number) })
+	return list
 }
 
 // within puts prefix before the field of every refusal in err.

@@ -181,6 +181,20 @@ func (p part[T]) merge(before map[string]T, tree map[string]any, prune bool) (ma
 	return after, problems
 }
 
+// numberNew gives new channels numbers in the order of the document, so that settle can make them in that order: devices
+// list channels by number, and expect the one that was written first to come first.
+func numberNew(before, after map[string]rollout.Channel, tree map[string]any) {
+	list, _ := tree[channelPart().list].([]any)
+	for i, item := range list {
+		fields, _ := item.(map[string]any)
+		name, _ := fields[channelPart().key].(string)
+		if c, ok := after[name]; ok && before[name].Name == "" {
+			c.Number = int64(i)
+			after[name] = c
+		}
+	}
+}
+
 // desired returns the state that the document tree asks for, given the one that is. Server-set fields are as before:
 // settle brings them up to date.
 func desired(before rollout.State, tree map[string]any, prune bool) (rollout.State, []Problem) {
@@ -192,7 +206,7 @@ func desired(before rollout.State, tree map[string]any, prune bool) (rollout.Sta
 		}
 	}
 	var problems []Problem
-	app, err := overlay(before.App, rollout.App{ID: before.App.ID}, top)
+	app, err := overlay(before.App, rollout.NewApp(before.App.ID), top)
 	if err != nil {
 		problems = append(problems, Problem{Message: clip(err.Error())})
 	}
@@ -203,6 +217,7 @@ func desired(before rollout.State, tree map[string]any, prune bool) (rollout.Sta
 	add(more)
 	after.Channels, more = channelPart().merge(before.Channels, tree, prune)
 	add(more)
+	numberNew(before.Channels, after.Channels, tree)
 	after.Segments, more = segmentPart().merge(before.Segments, tree, prune)
 	add(more)
 	after.Devices, more = devicePart().merge(before.Devices, tree, prune)

@@ -27,6 +27,9 @@ type RolloutView struct {
 	Approval       bool                 `json:"approval,omitempty" doc:"A person must approve before the phase is left"`
 	Approved       bool                 `json:"approved,omitempty" doc:"The current phase has that approval"`
 	Plan           rollout.Plan         `json:"plan" doc:"The complete plan it walks, defaults filled in"`
+	Waiting        string               `json:"waiting,omitempty" doc:"What a person is asked to look at: the code of the verdict that holds it"`
+	Alarms         []rollout.Metric     `json:"alarms,omitempty" doc:"The metrics whose harm paused it"`
+	Waived         []rollout.Metric     `json:"waived,omitempty" doc:"Metrics whose alarm a person resumed from"`
 	Reason         string               `json:"reason,omitempty" doc:"Of the latest change"`
 	Version        int64                `json:"version" doc:"Rises by one with every change"`
 	CreatedAt      time.Time            `json:"created_at"`
@@ -44,6 +47,7 @@ func ViewRollout(r rollout.Rollout, now time.Time) RolloutView {
 		State: r.State, Live: r.State.Live(), Phase: r.Phase, Phases: len(r.Plan.Phases), Percent: r.Percent,
 		PhaseStartedAt: r.PhaseStartedAt, Approved: r.Approved, Plan: r.Plan, Reason: r.Reason, Version: r.Version,
 		CreatedAt: r.CreatedAt, StartsAt: r.StartsAt, PausedAt: r.PausedAt, EndedAt: r.EndedAt,
+		Waiting: r.Waiting, Alarms: r.Alarms, Waived: r.Waived,
 		Supersedes: r.Supersedes, SupersededBy: r.SupersededBy,
 	}
 	if !r.EndedAt.IsZero() && r.EndedAt.Before(now) {

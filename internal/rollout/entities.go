@@ -33,6 +33,9 @@ type App struct {
 	AllowDeviceCustomID bool   `json:"allow_device_custom_id"` // let devices put a custom id in telemetry
 }
 
+// NewApp returns an App with the defaults that a document may leave out.
+func NewApp(id string) App { return App{ID: id, AllowDeviceCustomID: true} }
+
 // Bundle is one web build. It never changes after it was served: see Served.
 type Bundle struct {
 	Version          string         `json:"version"`       // semver
