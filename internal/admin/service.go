@@ -69,7 +69,7 @@ func New(cfg Config) (*Service, error) {
 		apps:     store.Apps{Store: cfg.Store, NewID: newID},
 		devices:  store.Devices{Store: cfg.Store},
 		tallies:  store.Tallies{Store: cfg.Store},
-		tokens:   store.Tokens{Store: rememberExpired{cfg.Store}},
+		tokens:   store.Tokens{Store: cfg.Store},
 		now:      cfg.Now,
 		random:   cfg.Rand,
 		newID:    newID,

@@ -139,22 +139,3 @@ func (s *Service) Bootstrap(ctx context.Context, token string) error {
 	_, err = s.tokens.Find(ctx, hash)
 	return err
 }
-
-// keptAfterExpiry is how long an expired token is remembered, so that its holder is told that it expired and not that it
-// never was.
-const keptAfterExpiry = 30 * 24 * time.Hour
-
-// rememberExpired keeps items that expire for a while longer. Whether a token has expired is decided by its record.
-type rememberExpired struct{ store.Store }
-
-// Write passes ops on with later expiries.
-func (r rememberExpired) Write(ctx context.Context, ops ...store.Op) error {
-	later := make([]store.Op, len(ops))
-	for i, op := range ops {
-		if !op.Item.Expires.IsZero() {
-			op.Item.Expires = op.Item.Expires.Add(keptAfterExpiry)
-		}
-		later[i] = op
-	}
-	return r.Store.Write(ctx, later...)
-}

@@ -25,6 +25,10 @@ type tokenIndexItem struct {
 // Tokens keeps access tokens, found by the hash of their secret.
 type Tokens struct{ Store Store }
 
+// KeptAfterExpiry is how long an expired token is remembered, so that its holder can be told that it expired and not
+// that it never was. Until then its name stays taken.
+const KeptAfterExpiry = 30 * 24 * time.Hour
+
 // Create stores the token whose secret has the SHA-256 hash. It fails with ErrConflict when the name or the secret is
 // already in use.
 func (t Tokens) Create(ctx context.Context, token Token, hash [32]byte) error {
@@ -36,16 +40,21 @@ func (t Tokens) Create(ctx context.Context, token Token, hash [32]byte) error {
 	if err != nil {
 		return err
 	}
+	var forgotten time.Time
+	if !token.ExpiresAt.IsZero() {
+		forgotten = token.ExpiresAt.Add(KeptAfterExpiry)
+	}
 	err = t.Store.Write(ctx,
-		Put(Item{Key: tokenKey(hash), Version: 1, Value: value, Expires: token.ExpiresAt}, Absent()),
-		Put(Item{Key: tokenIndexKey(token.Name), Version: contentVersion(index), Value: index, Expires: token.ExpiresAt}, Absent()))
+		Put(Item{Key: tokenKey(hash), Version: 1, Value: value, Expires: forgotten}, Absent()),
+		Put(Item{Key: tokenIndexKey(token.Name), Version: contentVersion(index), Value: index, Expires: forgotten}, Absent()))
 	if err != nil {
 		return fmt.Errorf("creating token %q: %w", token.Name, err)
 	}
 	return nil
 }
 
-// Find returns the token whose secret has the hash, or ErrNotFound when there is none, or it expired or was revoked.
+// Find returns the token whose secret has the hash, or ErrNotFound when there is none or it was revoked. A token that
+// expired is still returned for KeptAfterExpiry: whether it has is for the caller to see.
 func (t Tokens) Find(ctx context.Context, hash [32]byte) (Token, error) {
 	item, err := t.Store.Get(ctx, tokenKey(hash), Strong)
 	if err != nil {

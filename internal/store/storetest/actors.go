@@ -188,6 +188,10 @@ func testTokenExpiry(t *testing.T, e Engine) {
 		t.Fatal(err)
 	}
 	clock.set(noon.Add(time.Hour))
+	if found, err := tokens.Find(t.Context(), secret); err != nil || !found.ExpiresAt.Equal(token.ExpiresAt) {
+		t.Errorf("just expired: %+v, %v", found, err)
+	}
+	clock.set(noon.Add(time.Hour + store.KeptAfterExpiry))
 	_, err := tokens.Find(t.Context(), secret)
 	wantError(t, err, store.ErrNotFound)
 	if all, err := tokens.List(t.Context()); err != nil || len(all) != 0 {
