@@ -31,7 +31,7 @@ func (s *Service) routeTokens(r router) {
 		method: http.MethodGet, path: "/whoami", id: "whoami", summary: "The caller's own token", tag: "access", role: Viewer,
 	}, func(ctx context.Context, _ *struct{}) (*object[Whoami], error) {
 		p := caller(ctx)
-		return answerWith(Whoami{Name: p.Name, Role: p.Role, Apps: p.Apps, ExpiresAt: p.ExpiresAt}), nil
+		return answerWith(Whoami(p)), nil
 	})
 	register(r, call{
 		method: http.MethodPost, path: "/tokens", id: "create-token", summary: "Create a token", tag: "access", role: Admin,

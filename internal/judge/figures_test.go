@@ -77,15 +77,14 @@ func TestFalseAlarmsStayBelowAlpha(t *testing.T) {
 // highestUnderNull returns the highest ln E, looked at after every event, of one run in which candidates are like controls;
 // −Inf when it never came near an alarm.
 func highestUnderNull(w weather, run int) float64 {
-	share, rate := w.at(0)
+	share, _ := w.at(0)
 	c := crowd{rng: seeded(run), ratio: 1}
 	b := newBettor(ratioBets(1.5).up, 1, share)
 	highest := math.Inf(-1)
 	for n := range nullEvents {
-		if share, rate = w.at(n); share != b.share {
-			b.setShare(share)
+		if c.share, c.rate = w.at(n); c.share != b.share {
+			b.setShare(c.share)
 		}
-		c.share, c.rate = share, rate
 		b.see(c.next())
 		if b.passed(math.Log(1 / .05)) {
 			highest = max(highest, b.logE())

@@ -73,7 +73,7 @@ func TestRule(t *testing.T) {
 		{"negative phase", func(in *Input) { in.Phase = -1 }, Hold, CodeNoPhase, ""},
 
 		{"undecided", undecided, Wait, CodeUnproven, "safety is not shown for crash, anr, silence and error"},
-		{"undecided, out of time, plan promotes", func(in *Input) { undecided(in); in.Held = past }, Promote, CodeTimeout, "largest harm still possible with 99 % confidence: crash ratio unknown"},
+		{"undecided, out of time, plan promotes", func(in *Input) { undecided(in); in.Held = past }, Promote, CodeTimeout, "nothing is known yet of crash, anr and error"},
 		{"undecided, out of time, plan promotes, stale", func(in *Input) { undecided(in); in.Held = past; in.Now = in.Now.Add(7 * time.Hour) }, Wait, CodeStale, ""},
 		{"undecided, out of time, plan promotes, approval missing", func(in *Input) { undecided(in); in.Held = past; in.Plan.Phases[1].Approval = true }, Hold, CodeApproval, ""},
 		{"undecided, out of time, plan promotes, too few", func(in *Input) { undecided(in); in.Held = past; in.Plan.Phases[1].MinDevices = 601 }, Hold, CodeTimeout, "600 candidate devices seen in this phase where 601 are wanted"},

@@ -63,21 +63,28 @@ func (h *hearing) sayCertified() string {
 
 // sayTimeout names the largest harm that the data still allows.
 func (h *hearing) sayTimeout(outcome string) string {
-	var possible []string
+	var possible, unknown []string
 	for _, e := range h.guardrails() {
+		if e.Upper == 0 {
+			unknown = append(unknown, name(e.Metric))
+			continue
+		}
 		possible = append(possible, possibleHarm(e))
 	}
+	said := fmt.Sprintf("held for %s without proof either way: %s; ", hours(h.in.Held), outcome)
 	if len(possible) == 0 {
-		possible = []string{"unknown, since no stability metric is watched"}
+		return said + "nothing is known of the harm still possible"
 	}
-	return fmt.Sprintf("held for %s without proof either way: %s; largest harm still possible with %s confidence: %s",
-		hours(h.in.Held), outcome, percent(1-h.alpha), strings.Join(possible, ", "))
+	said += fmt.Sprintf("largest harm still possible with %s confidence: %s", percent(1-h.alpha), strings.Join(possible, ", "))
+	if len(unknown) > 0 {
+		said += "; nothing is known yet of " + list(unknown)
+	}
+	return said
 }
 
+// possibleHarm names the upper bound of a metric that has one.
 func possibleHarm(e Evidence) string {
 	switch {
-	case e.Upper == 0:
-		return name(e.Metric) + " ratio unknown"
 	case e.Limit > 0:
 		return fmt.Sprintf("%s rate %s", name(e.Metric), percent(ceil(e.Upper*e.Limit)))
 	}
