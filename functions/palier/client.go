@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/palier-ota/palier/internal/admin"
 )
 
 // errUnreachable says that no server answered.
@@ -65,38 +68,18 @@ func (c *connection) secret() (string, error) {
 
 // apiError is a refusal by the server.
 type apiError struct {
-	Status  int    `json:"-"`
-	Code    string `json:"error"`
-	Message string `json:"message"`
-	Details any    `json:"details,omitempty"`
+	Status  int             `json:"-"`
+	Code    string          `json:"error"`
+	Message string          `json:"message"`
+	Details []admin.Problem `json:"details,omitempty"`
 }
 
 func (e *apiError) Error() string {
 	text := fmt.Sprintf("%s (%s)", e.Message, e.Code)
-	if e.Details == nil {
-		return text
-	}
-	list, ok := e.Details.([]any)
-	if !ok {
-		return text
-	}
-	for _, d := range list {
-		m, _ := d.(map[string]any)
-		if m == nil {
-			continue
-		}
-		text += fmt.Sprintf("\n  - %v: %v", firstOf(m, "field", "location"), m["message"])
+	for _, d := range e.Details {
+		text += fmt.Sprintf("\n  - %s: %s", cmp.Or(d.Path, "document"), d.Message)
 	}
 	return text
-}
-
-func firstOf(m map[string]any, keys ...string) any {
-	for _, k := range keys {
-		if v, ok := m[k]; ok {
-			return v
-		}
-	}
-	return "document"
 }
 
 // call sends one request to the operator API and decodes the answer into out, unless out is nil.

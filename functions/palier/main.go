@@ -46,6 +46,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	understood := false // the command line made sense, and a command began
+	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
@@ -58,7 +60,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	var usage usageError
 	var refused *apiError
 	switch {
-	case errors.As(err, &usage):
+	case errors.As(err, &usage) || !understood:
 		return exitUsage
 	case errors.As(err, &refused):
 		return exitRefused

@@ -3,34 +3,48 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"testing"
 )
 
 const testToken = "plr_test-token-that-is-long-enough-to-be-one"
 
+// running is a server that serves in this process.
+type running struct {
+	*server
+	stop func(*testing.T) // stops it and waits; calling it again does nothing
+}
+
 // startServer runs a whole server in this process on a free port, until the test ends.
 func startServer(t *testing.T, scale float64) *server {
 	t.Helper()
+	return startServerIn(t, t.TempDir(), scale, testToken).server
+}
+
+// startServerIn is startServer on a data directory; without a token the server makes its own.
+func startServerIn(t *testing.T, data string, scale float64, token string) running {
+	t.Helper()
 	s, err := openServer(t.Context(), serveOptions{
-		data: t.TempDir(), listen: "127.0.0.1:0", scale: scale, token: testToken, log: slog.New(slog.DiscardHandler),
+		data: data, listen: "127.0.0.1:0", scale: scale, token: token, log: slog.New(slog.DiscardHandler),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("server: %v", err)
-		}
-	})
-	return s
+	var once sync.Once
+	r := running{server: s, stop: func(t *testing.T) {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("server: %v", err)
+			}
+		})
+	}}
+	t.Cleanup(func() { r.stop(t) })
+	return r
 }
 
 // operator returns a connection that may do everything.
@@ -58,12 +72,4 @@ func request(t *testing.T, method, url string, body []byte) (int, http.Header, [
 	answer, err := io.ReadAll(res.Body)
 	must(t, err)
 	return res.StatusCode, res.Header, answer
-}
-
-// toJSON encodes v.
-func toJSON(t *testing.T, v any) []byte {
-	t.Helper()
-	raw, err := json.Marshal(v)
-	must(t, err)
-	return raw
 }
