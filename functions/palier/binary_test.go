@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -234,6 +236,26 @@ func (s *served) metrics(t *testing.T, id string) (m admin.MetricsView) {
 	t.Helper()
 	must(t, s.operator().get(t.Context(), appPath(testApp, "rollouts", id, "metrics"), &m))
 	return m
+}
+
+// checks returns how many update checks the server has answered since it started.
+func (s *served) checks(t *testing.T) (total int) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url()+"/metrics", nil)
+	must(t, err)
+	req.Header.Set("Authorization", "Bearer "+testToken)
+	res, err := http.DefaultClient.Do(req)
+	must(t, err)
+	defer res.Body.Close()
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), "palier_update_checks_total{"); ok {
+			_, value, _ = strings.Cut(value, "} ")
+			n, err := strconv.ParseFloat(value, 64)
+			must(t, err)
+			total += int(n)
+		}
+	}
+	return total
 }
 
 // audit returns the rollout's part of the audit log, oldest first.

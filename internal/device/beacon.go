@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	beaconSlots    = 1 << 16 // 512 KB of memory of who was noted already
+	beaconSets     = 1 << 13 // with beaconWays, 512 KB of memory of who was noted already
+	beaconWays     = 8       // a cache line
 	beaconQueue    = 1 << 14 // check events waiting for the stream
 	beaconInterval = 100 * time.Millisecond
 	beaconTimeout  = 5 * time.Second // for everything that is queued at one moment
@@ -26,8 +27,12 @@ const (
 type beacon struct {
 	out   stream.Stream
 	log   *slog.Logger
-	slots [beaconSlots]atomic.Uint64
 	queue chan noted
+
+	// sets hold the hashes of what was noted, the newest first. Reading takes no lock, since nearly every check finds
+	// itself there; mu guards writing.
+	sets [beaconSets]beaconSet
+	mu   sync.Mutex
 
 	sent, dropped atomic.Int64
 
@@ -37,7 +42,7 @@ type beacon struct {
 }
 
 type noted struct {
-	slot   uint64
+	hash   uint64
 	record stream.Record
 }
 
@@ -47,30 +52,67 @@ func newBeacon(out stream.Stream, log *slog.Logger) *beacon {
 	return b
 }
 
-// first reports whether this device, version, rollout, phase and hour were not noted yet, and notes them. Two of them
-// that share a slot push each other out, which costs a duplicate event and never loses one.
-func (b *beacon) first(device uint64, version, rolloutID string, phase int, hour int64) (slot uint64, ok bool) {
+// first reports whether this device, version, rollout, phase and hour were not noted yet, and notes them under hash. What
+// was noted longest ago is pushed out, which costs a duplicate event and never loses one.
+func (b *beacon) first(device uint64, version, rolloutID string, phase int, hour int64) (hash uint64, ok bool) {
 	h := device ^ xxhash.Sum64String(version)*0x9E3779B97F4A7C15 ^ xxhash.Sum64String(rolloutID) ^ uint64(hour)*0xC2B2AE3D27D4EB4F ^ uint64(phase+1)<<56
 	if h == 0 {
 		h = 1
 	}
-	slot = h % beaconSlots
-	return slot, b.slots[slot].Load() != h && b.slots[slot].Swap(h) != h
+	set := b.set(h)
+	if set.has(h) {
+		return h, false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if set.has(h) {
+		return h, false
+	}
+	for i := len(set) - 1; i > 0; i-- {
+		set[i].Store(set[i-1].Load())
+	}
+	set[0].Store(h)
+	return h, true
+}
+
+type beaconSet [beaconWays]atomic.Uint64
+
+func (b *beacon) set(hash uint64) *beaconSet { return &b.sets[hash%beaconSets] }
+
+func (s *beaconSet) has(hash uint64) bool {
+	for i := range s {
+		if s[i].Load() == hash {
+			return true
+		}
+	}
+	return false
+}
+
+// drop counts events that go nowhere and forgets them, so that they are noted anew.
+func (b *beacon) drop(events ...noted) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, n := range events {
+		set := b.set(n.hash)
+		for i := range set {
+			set[i].CompareAndSwap(n.hash, 0)
+		}
+	}
+	b.dropped.Add(int64(len(events)))
 }
 
 // note queues the event.
-func (b *beacon) note(slot uint64, e telemetry.Event) {
+func (b *beacon) note(hash uint64, e telemetry.Event) {
 	data, err := telemetry.Append(nil, e)
 	if err != nil {
 		b.log.Error("check event not encoded", "error", err)
 		return
 	}
-	n := noted{slot: slot, record: stream.Record{Key: e.Device, Data: data}}
+	n := noted{hash: hash, record: stream.Record{Key: e.Device, Data: data}}
 	select {
 	case b.queue <- n:
 	default:
-		b.slots[slot].Store(0)
-		b.dropped.Add(1)
+		b.drop(n)
 	}
 }
 
@@ -123,10 +165,7 @@ func (b *beacon) append(ctx context.Context, batch []noted) {
 		records[i] = n.record
 	}
 	if err := b.out.Append(ctx, records); err != nil {
-		for _, n := range batch {
-			b.slots[n.slot].Store(0)
-		}
-		b.dropped.Add(int64(len(batch)))
+		b.drop(batch...)
 		b.log.Warn("check events not appended; they will be noted at the devices' next checks", "events", len(batch), "error", err)
 		return
 	}

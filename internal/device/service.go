@@ -181,11 +181,11 @@ func (s *Service) decide(ctx context.Context, l *loaded, c *resolve.Check) resol
 func (s *Service) noteCheck(c *resolve.Check, d resolve.Decision) {
 	now := s.config.Now()
 	device := telemetry.Fingerprint(c.DeviceID)
-	slot, first := s.beacon.first(device, c.VersionName, d.Rollout.ID, d.Phase, now.Unix()/3600)
+	hash, first := s.beacon.first(device, c.VersionName, d.Rollout.ID, d.Phase, now.Unix()/3600)
 	if !first {
 		return
 	}
-	s.beacon.note(slot, telemetry.Event{
+	s.beacon.note(hash, telemetry.Event{
 		Kind: telemetry.KindCheck, App: strings.Clone(c.AppID), Device: device, Time: now.UnixMilli(),
 		Version: strings.Clone(c.VersionName), Platform: c.Platform.String(),
 		Exposures: []telemetry.Exposure{{

@@ -268,6 +268,20 @@ func (w *world) offersNothing(code, id string, over fields) {
 	}
 }
 
+// records returns all that is on the stream, ready to be appended again.
+func (w *world) records() []stream.Record {
+	w.t.Helper()
+	var records []stream.Record
+	for _, e := range w.events() {
+		data, err := telemetry.Append(nil, e)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		records = append(records, stream.Record{Key: e.Device, Data: data})
+	}
+	return records
+}
+
 // events returns all that is on the stream, by shard and in its order.
 func (w *world) events() []telemetry.Event {
 	w.t.Helper()
@@ -346,14 +360,17 @@ type faultyStore struct {
 	facts     atomic.Int64
 }
 
-func (s *faultyStore) Get(ctx context.Context, k store.Key, c store.Consistency) (store.Item, error) {
+func (s *faultyStore) Get(ctx context.Context, k store.Key, c store.Consistency) (got store.Item, gotErr error) {
 	switch k.SK {
 	case "SNAPSHOT":
 		s.snapshots.Add(1)
 	case "DEVICE":
 		s.facts.Add(1)
 	}
-	before, beforeErr := s.Store.Get(ctx, k, c)
+	if s.stale.Load() {
+		item, err := s.Store.Get(ctx, k, c)
+		defer func() { got, gotErr = item, err }()
+	}
 	if slow := s.slow.Load(); slow != nil {
 		select {
 		case <-(*slow)(k):
@@ -361,11 +378,8 @@ func (s *faultyStore) Get(ctx context.Context, k store.Key, c store.Consistency)
 			return store.Item{}, ctx.Err()
 		}
 	}
-	switch {
-	case s.down.Load():
+	if s.down.Load() {
 		return store.Item{}, store.ErrUnavailable
-	case s.stale.Load():
-		return before, beforeErr
 	}
 	return s.Store.Get(ctx, k, c)
 }
