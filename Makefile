@@ -21,9 +21,10 @@ test: need-go lint ## everything that must hold, with the race detector
 	$(GO) test -race -timeout 15m ./...
 
 FUZZTIME ?= 60s
+FUZZED   := ./internal/capgo ./internal/device ./internal/telemetry ./internal/admin ./internal/resolve
 fuzz: need-go ## each decoder against hostile input, FUZZTIME each
-	@for target in $$(grep -rhoE '^func Fuzz[A-Za-z0-9]+' internal/capgo/*_test.go | sed 's/func //'); do \
-		$(GO) test ./internal/capgo -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; done
+	@for pkg in $(FUZZED); do for target in $$($(GO) test $$pkg -list '^Fuzz' | grep '^Fuzz'); do \
+		$(GO) test $$pkg -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; done; done
 
 bench: need-go ## speed as ratios against floors measured in the same run
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/resolve ./internal/capgo ./internal/device ./internal/judge ./internal/telemetry

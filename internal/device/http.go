@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/palier-ota/palier/internal/capgo"
 	"github.com/palier-ota/palier/internal/telemetry"
@@ -16,13 +17,25 @@ type buffers struct{ in, out []byte }
 // maxKept is the largest buffer that goes back to the pool.
 const maxKept = 64 << 10
 
+// maxInFlight is how many requests are worked on at once; more are asked to come back, which costs next to nothing.
+const maxInFlight = 4096
+
 // Handler returns the device side as an HTTP handler: /updates, /updates/manifest_size, /stats, /channel_self,
 // /telemetry and /healthz. Every answer is JSON and never empty.
 func (s *Service) Handler() http.Handler {
 	pool := &sync.Pool{New: func() any { return &buffers{in: make([]byte, 0, 2048), out: make([]byte, 0, 1024)} }}
+	var inFlight atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer inFlight.Add(-1)
+		if inFlight.Add(1) > maxInFlight {
+			write(w, s.refuse(capgo.TooManyRequests(capgo.OverloadRetryAfter, 0), nil))
+			return
+		}
 		b := pool.Get().(*buffers)
 		a := s.route(r, b)
+		if r.URL.Path == "/telemetry" {
+			allowPages(w.Header())
+		}
 		write(w, a)
 		if cap(b.in) <= maxKept && cap(a.Body) <= maxKept {
 			b.out = a.Body[:0]
@@ -67,6 +80,9 @@ func (s *Service) route(r *http.Request, b *buffers) Answer {
 		}
 		return s.ManifestSize(ctx, b.in, dst)
 	case "/telemetry":
+		if r.Method == http.MethodOptions {
+			return Answer{Status: capgo.StatusOK, Body: append(dst, health...)}
+		}
 		if a, ok := s.read(r, b, http.MethodPost, telemetry.MaxMetricsBytes); !ok {
 			return a
 		}
@@ -75,6 +91,15 @@ func (s *Service) route(r *http.Request, b *buffers) Answer {
 		return Answer{Status: capgo.StatusOK, Body: append(dst, health...)}
 	}
 	return Answer{Status: capgo.StatusNotFound, Body: append(dst, notFound...)}
+}
+
+// allowPages lets any page send app metrics: a Capacitor app's page has an origin of its own, such as
+// capacitor://localhost, and sends no credentials.
+func allowPages(h http.Header) {
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Methods", "POST")
+	h.Set("Access-Control-Allow-Headers", "Content-Type")
+	h.Set("Access-Control-Max-Age", "86400")
 }
 
 // read reads a body of at most limit bytes into b.in. Where it cannot, or the method is another, it returns the answer

@@ -108,7 +108,7 @@ func shorten(message string) string {
 func metricsCheck(b *telemetry.MetricBatch) resolve.Check {
 	c := resolve.Check{
 		AppID: b.AppID, DeviceID: b.DeviceID, CustomID: b.CustomID, VersionName: b.VersionName, VersionBuild: threeParts(b.VersionBuild),
-		PluginVersion: b.PluginVersion, IsProd: b.IsProd, IsEmulator: b.IsEmulator,
+		PluginVersion: b.PluginVersion, VersionOS: b.VersionOS, InstallSource: b.InstallSource, IsProd: b.IsProd, IsEmulator: b.IsEmulator,
 	}
 	if c.RunsBuiltin = c.VersionName == rollout.Builtin; c.RunsBuiltin {
 		c.VersionName = c.VersionBuild

@@ -296,7 +296,7 @@ func TestRequestsWithCodesOfTheirOwn(t *testing.T) {
 		w.refuses(c.status, c.code, c.method, c.path, says(uuid(1), c.over))
 	}
 	w.refuses(400, "missing_device_id", "POST", "/telemetry", fields{"app_id": app, "events": []fields{}})
-	w.refuses(429, capgo.CodeUnknownApp, "POST", "/telemetry", fields{"app_id": "a#b", "device_id": "x"})
+	w.refuses(429, capgo.CodeUnknownApp, "POST", "/telemetry", fields{"app_id": "a#b", "device_id": uuid(1)})
 	w.refuses(400, capgo.CodeQuery, "GET", "/channel_self?app_id=%zz", nil)
 	w.refuses(400, capgo.CodeNoAppID, "GET", "/channel_self?platform=ios", nil)
 	for _, path := range []string{"/updates", "/stats", "/healthz"} {

@@ -57,6 +57,8 @@ type MetricBatch struct {
 	VersionName   string // the bundle that was running
 	VersionBuild  string
 	PluginVersion string
+	VersionOS     string
+	InstallSource string
 	CustomID      string
 	IsProd        bool // true unless the body says otherwise
 	IsEmulator    bool
@@ -101,6 +103,8 @@ type wireBatch struct {
 	VersionName   string            `json:"version_name"`
 	VersionBuild  string            `json:"version_build"`
 	PluginVersion string            `json:"plugin_version"`
+	VersionOS     string            `json:"version_os"`
+	InstallSource string            `json:"install_source"`
 	CustomID      string            `json:"custom_id"`
 	IsProd        *bool             `json:"is_prod"`
 	IsEmulator    bool              `json:"is_emulator"`
@@ -136,6 +140,7 @@ func ParseMetrics(body []byte) (MetricBatch, error) {
 	batch := MetricBatch{
 		AppID: wire.AppID, DeviceID: strings.ToLower(wire.DeviceID), Platform: wire.Platform,
 		VersionName: wire.VersionName, VersionBuild: wire.VersionBuild, PluginVersion: wire.PluginVersion,
+		VersionOS: wire.VersionOS, InstallSource: wire.InstallSource,
 		CustomID: wire.CustomID, IsProd: wire.IsProd == nil || *wire.IsProd, IsEmulator: wire.IsEmulator,
 	}
 	for i, raw := range wire.Events {
@@ -178,15 +183,36 @@ func (w wireBatch) validate() error {
 	for _, f := range []struct{ name, value string }{
 		{"app_id", w.AppID}, {"device_id", w.DeviceID}, {"platform", w.Platform}, {"version_name", w.VersionName},
 		{"version_build", w.VersionBuild}, {"plugin_version", w.PluginVersion}, {"custom_id", w.CustomID},
+		{"version_os", w.VersionOS}, {"install_source", w.InstallSource},
 	} {
 		if utf8.RuneCountInString(f.value) > maxMetricIdentity {
 			return batchError("invalid_field", "%s is longer than %d characters", f.name, maxMetricIdentity)
 		}
 	}
+	if !isUUID(w.DeviceID) {
+		return batchError("invalid_field", "device_id must be the plugin's: a UUID of 36 characters")
+	}
 	if len(w.Events) > MaxMetricEvents {
 		return batchError("too_many_events", "send at most %d events at once", MaxMetricEvents)
 	}
 	return nil
+}
+
+// isUUID reports whether id has the form of the plugin's device ids: 8-4-4-4-12 hex digits, in either case.
+func isUUID(id string) bool {
+	if len(id) != 36 {
+		return false
+	}
+	for i, c := range []byte(id) {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			if c != '-' {
+				return false
+			}
+		} else if !strings.ContainsRune("0123456789abcdefABCDEF", rune(c)) {
+			return false
+		}
+	}
+	return true
 }
 
 func metricError(code, format string, args ...any) *MetricError {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-const device = `"app_id":"com.example.shop","device_id":"ABC","platform":"ios","version_name":"1.4.0","version_build":"1.0.0"`
+const device = `"app_id":"com.example.shop","device_id":"00009A6B-eefe-490a-9c60-8e965132ae51","platform":"ios","version_name":"1.4.0","version_build":"1.0.0"`
 
 func TestParseMetrics(t *testing.T) {
 	body := `{` + device + `,"custom_id":"u1","plugin_version":"8.0.0","events":[
@@ -29,7 +29,7 @@ func TestParseMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if batch.AppID != "com.example.shop" || batch.DeviceID != "abc" || !batch.IsProd || batch.IsEmulator || batch.CustomID != "u1" {
+	if batch.AppID != "com.example.shop" || batch.DeviceID != "00009a6b-eefe-490a-9c60-8e965132ae51" || !batch.IsProd || batch.IsEmulator || batch.CustomID != "u1" {
 		t.Errorf("batch is %+v", batch)
 	}
 	want := []AppMetric{
@@ -106,7 +106,7 @@ func TestMetricsBecomeEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := Event{Kind: KindMetric, App: "com.example.shop", Device: Fingerprint("abc"), Time: 9000, Version: "1.4.0", Platform: "ios", Test: true}
+	base := Event{Kind: KindMetric, App: "com.example.shop", Device: Fingerprint("00009a6b-eefe-490a-9c60-8e965132ae51"), Time: 9000, Version: "1.4.0", Platform: "ios", Test: true}
 	load, feedback, consent := base, base, base
 	load.Action, load.ClientTime, load.Value, load.Metadata = "load_time", 5, 4100, map[string]string{"name": "home"}
 	feedback.Action, feedback.Value, feedback.Metadata = "feedback", 2, map[string]string{"message": "bad", "negative": "true"}
