@@ -24,7 +24,6 @@ import (
 )
 
 const (
-	kills        = 20
 	restartLimit = 2 * time.Second // from the start of the process to its first answer
 	strokes      = 2               // restarts that may take longer, because the machine was busy with something else
 )
@@ -36,9 +35,13 @@ func TestKillNine(t *testing.T) {
 	s.apply(t, rollout.Builtin)
 	id := s.begin(t, manyShortPhases()).ID
 	acks := filepath.Join(t.TempDir(), "acknowledged.jsonl")
-	load := s.fleet(t, fullOr(t, 3000), "--check-every", "30m", "--duplicate", "0.02", "--ack-log", acks,
-		"--behaviour", "baseline:crash=0.01", "--behaviour", testCandidate+":crash=0.01,boot_fail=0.02")
-	restarts := s.killAgainAndAgain(t, id, acks)
+	load := s.fleet(t, 3000, "--check-every", "30m", "--duplicate", "0.02", "--ack-log", acks,
+		"--behaviour", "baseline:crash=0.01", "--behaviour", testCandidate+":crash=0.01,boot_fail=0.2")
+	kills := 20
+	if testing.Short() {
+		kills = 5
+	}
+	restarts := s.killAgainAndAgain(t, id, acks, kills)
 	report := load.stop(t)
 	onlyViolations(t, report)
 	r := s.rollout(t, id)
@@ -77,7 +80,7 @@ func manyShortPhases() rollout.Plan {
 }
 
 // killAgainAndAgain kills and restarts the server, and returns the times from a start to the first answer, shortest first.
-func (s *served) killAgainAndAgain(t *testing.T, id, acks string) (restarts []time.Duration) {
+func (s *served) killAgainAndAgain(t *testing.T, id, acks string, kills int) (restarts []time.Duration) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(9, 9))
 	known := int64(0) // the version of the rollout that the operator was last told

@@ -74,7 +74,7 @@ func (a *Aggregator) Step(ctx context.Context, shardName string) (int, error) {
 		return 0, err
 	}
 	// What can be forgotten is the engine's decision; that it does not matter now is all that is said here.
-	if err := a.Stream.Trim(ctx, shardName, stream.Position(s.checkpoint.Position)); err != nil {
+	if err := a.Stream.Trim(ctx, shardName, stream.Position(s.checkpoint.Position)); err != nil && ctx.Err() == nil {
 		a.log().Warn("trimming the telemetry log failed", "shard", shardName, "error", err)
 	}
 	return len(batch), nil

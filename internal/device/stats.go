@@ -167,12 +167,16 @@ func (s *Service) recordsOf(events []telemetry.Event) []stream.Record {
 // overloaded answers telemetry that could not be made durable. It is never a 5xx: old plugins lose the event either way,
 // and new ones would ask again every second.
 func (s *Service) overloaded(err error, dst []byte) Answer {
+	resetAt := s.config.Now().Add(capgo.OverloadRetryAfter * time.Second).UnixMilli()
+	answer := s.refuse(capgo.TooManyRequests(capgo.OverloadRetryAfter, resetAt), dst)
+	if errors.Is(err, context.Canceled) {
+		return answer // the device hung up: nobody is overloaded, and nobody hears this
+	}
 	s.counts.overload.Add(1)
 	if !errors.Is(err, stream.ErrOverloaded) && s.trouble.now(s.config.Now()) {
 		s.config.Log.Error("telemetry not acknowledged", "error", err)
 	}
-	resetAt := s.config.Now().Add(capgo.OverloadRetryAfter * time.Second).UnixMilli()
-	return s.refuse(capgo.TooManyRequests(capgo.OverloadRetryAfter, resetAt), dst)
+	return answer
 }
 
 func cloneMap(m map[string]string) map[string]string {
