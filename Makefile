@@ -8,14 +8,15 @@ LDFLAGS  := -s -w
 GOFUMPT     := mvdan.cc/gofumpt@v0.9.2
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: run build test fuzz bench lint clean need-go
+.PHONY: run build test fuzz bench lint clean help need-go
 
 ARGS ?=
 run: build ## build and start Palier with its demo: no account, no configuration
 	$(BIN)/palier serve --demo $(ARGS)
 
 build: need-go ## the palier command, into bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/palier ./functions/palier
+	@test -x $(BIN)/palier || echo "building palier; the first time takes a minute or two"
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/palier ./functions/palier
 
 # The fleets of functions/ want the machine for themselves, so they come last and alone.
 test: need-go lint ## everything that must hold, with the race detector
@@ -36,7 +37,10 @@ lint: need-go ## formatting, vet, static analysis
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
-clean:
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
+
+clean: ## remove what was built and the demo's data
 	rm -rf $(BIN) .palier
 
 need-go:

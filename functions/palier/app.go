@@ -11,10 +11,12 @@ import (
 )
 
 func newApp(c *connection) *cobra.Command {
-	cmd := &cobra.Command{Use: "app", Short: "List and remove apps"}
+	cmd := parent(&cobra.Command{
+		Use: "app", Short: "List and remove apps", Example: "  palier app list\n  palier app delete com.example.shop --yes",
+	})
 	cmd.AddCommand(
 		&cobra.Command{
-			Use: "list", Short: "List the apps", Example: "  palier app list", Args: exactArgs(),
+			Use: "list", SuggestFor: []string{"ls"}, Short: "List the apps", Example: "  palier app list", Args: exactArgs(),
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				var out admin.Items[admin.AppSummary]
 				if err := c.get(cmd.Context(), "/apps", &out); err != nil {
@@ -43,6 +45,9 @@ func newAppDelete(c *connection) *cobra.Command {
 		Short:   "Remove an app and everything it owns",
 		Example: "  palier app delete com.example.shop --yes",
 		Args:    exactArgs("APP"),
+
+		SuggestFor:        []string{"remove", "rm"},
+		ValidArgsFunction: c.completeApp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !yes {
 				return usageError{fmt.Errorf("this removes %s with its bundles, channels and rollouts for good; say --yes to do it", args[0])}

@@ -1,17 +1,21 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
+	"strconv"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"github.com/palier-ota/palier/internal/admin"
+	"github.com/palier-ota/palier/internal/rollout"
 )
 
 const maxDocument = 2 << 20
@@ -27,7 +31,7 @@ What the document leaves out stays as it is, unless --prune asks to remove it. A
 		Example: `  palier apply -f shop.yaml
   palier apply -f shop.yaml --dry-run     # show the difference, change nothing
   palier export com.example.shop | sed 's/1.3.0/1.4.0/' | palier apply -f -`,
-		Args: exactArgs(),
+		Args: noDocument,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			body, err := readDocument(file, cmd.InOrStdin())
 			if err != nil {
@@ -48,6 +52,9 @@ What the document leaves out stays as it is, unless --prune asks to remove it. A
 			if err := c.call(cmd.Context(), http.MethodPut, appPath(app)+"?"+query.Encode(), "application/yaml", body, &out); err != nil {
 				return err
 			}
+			for _, warning := range c.takenBack(cmd.Context(), out) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", warning)
+			}
 			if c.json {
 				return printJSON(cmd.OutOrStdout(), out)
 			}
@@ -58,7 +65,49 @@ What the document leaves out stays as it is, unless --prune asks to remove it. A
 	cmd.Flags().StringVarP(&file, "file", "f", "", "the document; - reads standard input (required)")
 	cmd.Flags().BoolVar(&prune, "prune", false, "remove what the document leaves out")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show the difference and change nothing")
+	offer(cmd, "file", cobra.FixedCompletions([]cobra.Completion{"yaml", "yml", "json"}, cobra.ShellCompDirectiveFilterFileExt))
 	return cmd
+}
+
+// noDocument refuses a document without its flag, and says how it is meant.
+func noDocument(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("the document goes after -f: palier apply -f %s", args[0])}
+	}
+	return nil
+}
+
+// takenBack warns of every channel that a document moves away from what a rollout brought it, as the document of
+// before the rollout does when it is applied again. It says nothing where nobody can tell.
+func (c *connection) takenBack(ctx context.Context, out admin.ApplyResult) (warnings []string) {
+	var list []admin.RolloutView
+	for _, ch := range out.Changes {
+		i := slices.IndexFunc(ch.Fields, func(f admin.FieldChange) bool { return f.Field == "bundle" })
+		if ch.Kind != "channel" || ch.Op != admin.Update || i < 0 {
+			continue
+		}
+		if list == nil {
+			var err error
+			if list, err = c.rollouts(ctx, out.App); err != nil {
+				return nil
+			}
+		}
+		if r, ok := lastCompleted(list, ch.Name); ok && string(ch.Fields[i].From) == strconv.Quote(r.Bundle) {
+			warnings = append(warnings, fmt.Sprintf("channel %s: %s → %s takes back what rollout %s completed %s; to keep it, let the document say bundle: %s",
+				ch.Name, r.Bundle, orNothing(ch.Fields[i].To), r.ID, ago(r.EndedAt, c.now()), r.Bundle))
+		}
+	}
+	return warnings
+}
+
+// lastCompleted returns the rollout that completed last on a channel.
+func lastCompleted(list []admin.RolloutView, channel string) (last admin.RolloutView, found bool) {
+	for _, r := range list {
+		if r.Channel == channel && r.State == rollout.Completed && r.EndedAt.After(last.EndedAt) {
+			last, found = r, true
+		}
+	}
+	return last, found
 }
 
 func readDocument(file string, stdin io.Reader) ([]byte, error) {

@@ -1,16 +1,26 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/palier-ota/palier/internal/admin"
+	"github.com/palier-ota/palier/internal/judge"
+	"github.com/palier-ota/palier/internal/rollout"
 )
 
 // shell runs commands against one server, as a user does.
@@ -89,27 +99,31 @@ func TestApplyAndExport(t *testing.T) {
 	s.refused(exitFailed, "no such file", "", "apply", "-f", "missing.yaml")
 	s.refused(exitFailed, `has no "app"`, "name: x\n", "apply", "-f", "-")
 	s.refused(exitUsage, "wants a document", "", "apply")
+	s.refused(exitUsage, "palier apply -f shop.yaml", "", "apply", "shop.yaml")
 	s.refused(exitRefused, "not_found", "", "export", "com.example.none")
 }
 
 func TestRolloutCommands(t *testing.T) {
 	s := newShell(t)
-	s.refused(exitUsage, "has no rollout yet", "", "rollout", "status", shop)
+	s.refused(exitFailed, "palier rollout start "+shop, "", "rollout", "status", shop)
+	s.refused(exitFailed, "has no rollout yet", "", "rollout", "watch", shop)
 	plan := filepath.Join(t.TempDir(), "careful.yaml")
 	must(t, os.WriteFile(plan, []byte("phases:\n  - {percent: 5, hold: {min: 1h}}\n  - {percent: 100, hold: {min: 1h}}\n"), 0o600))
 	s.ok("", []string{"rollout", "start", shop, "--bundle", "1.1.0", "--plan", plan}, "running, phase 1 of 2 (5 %)")
 	s.refused(exitRefused, "live_rollout_exists", "", "rollout", "start", shop, "--bundle", "1.1.0")
 	s.ok("", []string{"rollout", "list", shop}, "1.1.0", "running", "1/2")
-	s.ok("", []string{"rollout", "status", shop}, "crash", "boot_failure", "verdict: wait")
+	s.ok("", []string{"rollout", "status", shop}, "verdict: wait", "at least 1h, no limit", "not reported yet: crash, anr, boot_failure")
 	var metrics admin.MetricsView
 	must(t, json.Unmarshal([]byte(s.ok("", []string{"rollout", "status", shop, "--json"})), &metrics))
 	if metrics.Rollout.Bundle != "1.1.0" || len(metrics.Verdict.Metrics) == 0 {
 		t.Errorf("metrics %+v", metrics)
 	}
-	s.ok("", []string{"rollout", "pause", shop, "--reason", "tickets"}, "is paused")
+	s.ok("", []string{"rollout", "pause", shop, "1.1.0", "--reason", "tickets"}, "is paused")
+	s.ok("", []string{"rollout", "status", shop, metrics.Rollout.ID[:12]}, "last change: pause by bootstrap 0 s ago: tickets")
+	s.refused(exitFailed, "palier rollout list "+shop, "", "rollout", "status", shop, "9.9.9")
 	s.refused(exitRefused, "paused", "", "rollout", "promote", shop)
 	s.ok("", []string{"rollout", "resume", shop}, "is running")
-	s.ok("", []string{"rollout", "promote", shop}, "phase 2 of 2 (100 %)")
+	s.ok("", []string{"rollout", "promote", shop}, "phase 2 of 2 (everyone)")
 	s.refused(exitRefused, "approval_not_needed", "", "rollout", "approve", shop)
 	s.ok("", []string{"rollout", "rollback", shop, "--reason", "broken"}, "rolled back")
 	if r := s.run("", "rollout", "watch", shop); r.code != exitNotHealthy || !strings.Contains(r.out, "rolled back") {
@@ -242,5 +256,385 @@ func TestServerKeepsItsTokenAndState(t *testing.T) {
 			t.Errorf("metrics without a token: %d %s", status, body)
 		}
 		s.stop(t)
+	}
+}
+
+// TestStartWarnsOfAStoppedBundle and of nothing else.
+func TestStartWarnsOfAStoppedBundle(t *testing.T) {
+	s := newShell(t)
+	start := []string{"rollout", "start", shop, "--bundle", "1.1.0", "--plan", "instant"}
+	if r := s.run("", start...); r.code != exitOK || r.errOut != "" {
+		t.Errorf("a first start: exit %d, said %q", r.code, r.errOut)
+	}
+	s.ok("", []string{"rollout", "rollback", shop, "--reason", "checkout is broken"})
+	r := s.run("", start...)
+	if want := "warning: 1.1.0 was rolled back on production 0 s ago: checkout is broken"; r.code != exitOK || !strings.Contains(r.errOut, want) {
+		t.Errorf("a second start: exit %d, said %q, want %q", r.code, r.errOut, want)
+	}
+}
+
+// TestApplyWarnsOfTakingBack applies the document of before a rollout again.
+func TestApplyWarnsOfTakingBack(t *testing.T) {
+	s := newShell(t)
+	s.ok("", []string{"rollout", "start", shop, "--bundle", "1.1.0", "--plan", "instant"})
+	s.ok("", []string{"rollout", "promote", shop, "--reason", "urgent"}, "is completed")
+	for range 2 { // the second time nothing is taken back any more
+		r := s.run(shopDocument, "apply", "-f", "-")
+		warned := strings.Contains(r.errOut, "takes back what rollout") && strings.Contains(r.errOut, "bundle: 1.1.0")
+		if changed := strings.Contains(r.out, "~ channel production"); r.code != exitOK || warned != changed {
+			t.Errorf("exit %d, changed %t, said %q", r.code, changed, r.errOut)
+		}
+	}
+	if r := s.run(strings.ReplaceAll(shopDocument, "bundle: 1.0.0", "bundle: 1.1.0"), "apply", "-f", "-"); r.errOut != "" {
+		t.Errorf("a channel that no rollout brought to 1.0.0: %q", r.errOut)
+	}
+}
+
+func TestRolloutList(t *testing.T) {
+	s := newShell(t)
+	var list admin.Items[admin.RolloutView]
+	empty := s.ok("", []string{"rollout", "list", shop, "--json"}, `"items": []`)
+	must(t, json.Unmarshal([]byte(empty), &list))
+
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	rollouts := []admin.RolloutView{
+		{ID: "01M8A5EDXG9HCV50K3RJ4JMS54", Channel: "production", Bundle: "1.2.0", State: rollout.Running, Phases: 4, PhaseStartedAt: now.Add(-3 * time.Hour)},
+		{ID: "01M8A5EDXGAHCV50K3RJ4JMS54", Channel: "production", Bundle: "1.1.0", State: rollout.RolledBack, Phases: 4, EndedAt: now.Add(-50 * time.Hour), Reason: strings.Repeat("long\n", 40)},
+	}
+	var out bytes.Buffer
+	must(t, printRollouts(&out, rollouts, now))
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	if len(lines) != 3 || !strings.HasSuffix(lines[1], "3 h") || !strings.Contains(lines[2], "rolled back") || !strings.Contains(lines[2], "2 d") || !strings.HasSuffix(lines[2], "…") {
+		t.Errorf("the list is\n%s", out.String())
+	}
+	for _, line := range lines {
+		if utf8.RuneCountInString(line) > plainWidth {
+			t.Errorf("longer than %d: %s", plainWidth, line)
+		}
+	}
+	if got := shortest(rollouts[0].ID, rollouts); got != "01M8A5EDXG9" {
+		t.Errorf("the short id is %s", got)
+	}
+}
+
+func TestFindRollout(t *testing.T) {
+	list := []admin.RolloutView{
+		{ID: "01M8D", Bundle: "1.3.0", State: rollout.Running},
+		{ID: "01M8C", Bundle: "1.3.0", State: rollout.Halted},
+		{ID: "01M8B", Bundle: "1.2.0", State: rollout.RolledBack},
+		{ID: "01M8A", Bundle: "1.2.0", State: rollout.Halted},
+		{ID: "01M7A", Bundle: "1.1.0", State: rollout.Completed},
+	}
+	for name, want := range map[string]string{"01M8C": "01M8C", "01m7": "01M7A", "1.3.0": "01M8D", "1.1.0": "01M7A"} {
+		if got, err := find(shop, list, name); err != nil || got != want {
+			t.Errorf("%s is %s, %v; want %s", name, got, err, want)
+		}
+	}
+	for name, want := range map[string]string{"01M8": "01M8D, 01M8C, 01M8B, 01M8A", "1.2.0": "01M8B, 01M8A", "9": "palier rollout list"} {
+		if got, err := find(shop, list, name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is %s, %v; want an error with %s", name, got, err, want)
+		}
+	}
+}
+
+func TestShare(t *testing.T) {
+	plan, _ := rollout.BuiltinPlan("cautious")
+	last := len(plan.Phases) - 1
+	for _, c := range []struct {
+		percent rollout.Percent
+		phase   int
+		want    string
+	}{
+		{rollout.Everyone, 0, "everyone in internal"},
+		{10 * rollout.OnePercent, 1, "10 %"},
+		{99 * rollout.OnePercent, last, "everyone but the 1 % control"},
+		{rollout.Everyone, last, "everyone"},
+	} {
+		if got := shareOf(c.percent, plan, c.phase); got != c.want {
+			t.Errorf("%s %% in phase %d: %q, want %q", c.percent, c.phase, got, c.want)
+		}
+	}
+	done := admin.RolloutView{State: rollout.Completed, Plan: plan, Percent: rollout.Everyone}
+	if got := share(done); got != "everyone" {
+		t.Errorf("a completed rollout is for %q", got)
+	}
+}
+
+// exampleLook is a rollout with one metric in each state.
+func exampleLook() look {
+	plan, _ := rollout.BuiltinPlan("progressive")
+	plan.Phases[3].Approval, plan.Phases[3].MinDevices = true, 200
+	return look{MetricsView: admin.MetricsView{
+		Rollout: admin.RolloutView{
+			App: shop, Channel: "production", Bundle: "1.1.0", Baseline: "1.0.0", State: rollout.Running, Phase: 3, Phases: 4,
+			Percent: 99 * rollout.OnePercent, PhaseName: "99%", Plan: plan, Hold: plan.Phases[3].Hold, Approval: true,
+		},
+		Verdict: judge.Verdict{
+			Decision: judge.Wait, Code: judge.CodeMinHold, Sentence: "held for 0 s of at least 24h" + strings.Repeat(" and more", 10),
+			Candidate: 1234567, Control: 1234567,
+			Metrics: []judge.Evidence{
+				{Metric: rollout.Crash, Candidate: 1234567, Control: 7654321, Ratio: 123.456, Lower: 99.96, Upper: 1e6, EValue: 1e9, Threshold: 286, Alarm: true},
+				{Metric: rollout.ANR, EValue: 1, Threshold: 2000, SafeEValue: 1},
+				{Metric: rollout.BootFailure, Candidate: 3, Ratio: 0.5, Lower: 0.001, Upper: 2, EValue: 1, Threshold: 600, SafeEValue: 19.999, Limit: 0.02},
+				{Metric: rollout.Silence, Candidate: 2, Control: 93, Ratio: 0.409, Lower: 0.264, EValue: 599, Threshold: 600, SafeEValue: 20, Safe: true},
+			},
+		},
+	}}
+}
+
+func TestStatus(t *testing.T) {
+	var out bytes.Buffer
+	printStatus(&out, exampleLook())
+	for _, want := range []string{
+		"phase 4 of 4 (everyone but the 1 % control)", "for 0 s (at least 24h, at most 48h)", "200 candidate devices in this phase; 0 seen",
+		"will want approval", "verdict: wait — held", "not reported yet: anr",
+		"crash            harm     1234567 7654321     123  100–>9999      █████  ░░░░░",
+		"boot_failure     open           3   ≤ 2 %     1 %  <0.01–4 %      ░░░░░  ████░",
+		"silence          safe           2      93    0.41  0.26–∞         ████░  █████",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, out.String())
+		}
+	}
+	for line := range strings.Lines(out.String()) {
+		if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > statusWidth {
+			t.Errorf("longer than %d: %s", statusWidth, line)
+		}
+	}
+}
+
+// TestStatusByState checks what is said only of some rollouts.
+func TestStatusByState(t *testing.T) {
+	for name, c := range map[string]struct {
+		change        func(*look)
+		say, keepBack []string
+	}{
+		"no device yet": {func(l *look) { l.Verdict.Candidate = 0 }, []string{"0.26–∞         –      –"}, []string{"█████  ░"}},
+		"waiting for approval": {func(l *look) { l.Rollout.Waiting = judge.CodeApproval },
+			[]string{"waits for approval: palier rollout approve " + shop}, []string{"will want", "waits for a person"}},
+		"approved":          {func(l *look) { l.Rollout.Approved = true }, []string{"approved: a person"}, []string{"will want"}},
+		"held for a person": {func(l *look) { l.Rollout.Waiting = judge.CodeHarm }, []string{"waits for a person to promote"}, nil},
+		"paused by the judge": {func(l *look) {
+			l.Rollout.State, l.Rollout.Reason = rollout.Paused, l.Verdict.Sentence
+			l.last = rollout.Event{Verb: "pause", Actor: "palier", Time: l.now}
+		}, []string{"last change: pause by palier 0 s ago: held"}, []string{"verdict:"}},
+		"paused by a person": {func(l *look) { l.Rollout.State, l.Rollout.Reason = rollout.Paused, "tickets" },
+			[]string{"last change: tickets", "verdict: wait"}, nil},
+		"halted without a reason": {func(l *look) { l.Rollout.State = rollout.Halted }, []string{"last change\n"}, []string{"verdict:", "in phase"}},
+		"scheduled": {func(l *look) {
+			l.Rollout.State, l.Rollout.StartsAt = rollout.Scheduled, time.Date(2026, 12, 1, 8, 0, 0, 0, time.UTC)
+		},
+			[]string{"is scheduled for 2026-12-01 08:00 UTC"}, []string{"verdict:", "metric"}},
+	} {
+		l := exampleLook()
+		c.change(&l)
+		var out bytes.Buffer
+		printStatus(&out, l)
+		for _, want := range c.say {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s: %q is missing in\n%s", name, want, out.String())
+			}
+		}
+		for _, no := range c.keepBack {
+			if strings.Contains(out.String(), no) {
+				t.Errorf("%s: %q is said in\n%s", name, no, out.String())
+			}
+		}
+	}
+}
+
+func TestWatchView(t *testing.T) {
+	l := exampleLook()
+	l.Rollout.ID = "01M8A"
+	if view := (watcher{seen: l}).View().Content; !strings.Contains(view, "q leaves") {
+		t.Errorf("a live rollout:\n%s", view)
+	}
+	l.Rollout.State = rollout.Halted
+	if view := (watcher{seen: l}).View().Content; strings.Contains(view, "goes on") {
+		t.Errorf("a rollout that has ended:\n%s", view)
+	}
+	if line := headline(l); !strings.HasSuffix(line, "is halted") {
+		t.Errorf("without a reason the headline is %q", line)
+	}
+}
+
+// TestWatchJSON demands one document per line and change.
+func TestWatchJSON(t *testing.T) {
+	s := newShell(t)
+	s.ok("", []string{"rollout", "start", shop, "--bundle", "1.1.0", "--plan", "instant"})
+	reader, writer := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- run(t.Context(), []string{"rollout", "watch", shop, "--json", "--server", s.server.url(), "--token", testToken}, nil, writer, io.Discard)
+		writer.Close()
+	}()
+	var states []rollout.RolloutState
+	lines := bufio.NewScanner(reader)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var m admin.MetricsView
+		must(t, json.Unmarshal(lines.Bytes(), &m))
+		states = append(states, m.Rollout.State)
+		if m.Rollout.State == rollout.Running {
+			s.ok("", []string{"rollout", "halt", shop})
+		}
+	}
+	if want := []rollout.RolloutState{rollout.Running, rollout.Halted}; !slices.Equal(states, want) || <-code != exitNotHealthy {
+		t.Errorf("the lines tell of %v, want %v", states, want)
+	}
+}
+
+// TestWatchInterrupted leaves a watch as Ctrl-C does.
+func TestWatchInterrupted(t *testing.T) {
+	s := newShell(t)
+	s.ok("", []string{"rollout", "start", shop, "--bundle", "1.1.0", "--plan", "instant"})
+	ctx, cancel := context.WithCancel(t.Context())
+	var errOut bytes.Buffer
+	out := writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })
+	code := run(ctx, []string{"rollout", "watch", shop, "--server", s.server.url(), "--token", testToken}, nil, out, &errOut)
+	if code != exitOK || errOut.Len() > 0 {
+		t.Errorf("exit %d, said %q", code, errOut.String())
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestErrorMessages(t *testing.T) {
+	one := admin.Problem{Path: "bundles[1.4.0].checksum", Message: "is missing"}
+	for want, err := range map[string]*apiError{
+		"there is no app (not_found)":                                                           {Code: "not_found", Message: "there is no app"},
+		"bundles[1.4.0].checksum: is missing (malformed)":                                       {Code: "malformed", Message: "the document is invalid", Details: []admin.Problem{one}},
+		"is empty (malformed)":                                                                  {Code: "malformed", Message: "is empty", Details: []admin.Problem{{Message: "is empty"}}},
+		"no good (malformed)\n  - bundles[1.4.0].checksum: is missing\n  - too long":            {Code: "malformed", Message: "no good", Details: []admin.Problem{one, {Message: "too long"}}},
+		"2 things are wrong (malformed)\n  - bundles[1.4.0].checksum: is missing\n  - too long": {Code: "malformed", Message: "bundles[1.4.0].checksum: is missing (and 1 more)", Details: []admin.Problem{one, {Message: "too long"}}},
+	} {
+		if err.Error() != want {
+			t.Errorf("said %q, want %q", err.Error(), want)
+		}
+	}
+	for code, err := range map[string]error{
+		"not_found":   fmt.Errorf("exporting: %w", &apiError{Code: "not_found", Details: []admin.Problem{one}}),
+		"usage":       usageError{errors.New("what?")},
+		"unreachable": unreachable("no answer"),
+		"failed":      errors.New("no disk"),
+	} {
+		var out bytes.Buffer
+		printError(&out, err, true)
+		var document apiError
+		must(t, json.Unmarshal(out.Bytes(), &document))
+		if document.Code != code || (document.Message == "") != (code == "not_found") || len(document.Details) > 0 != (code == "not_found") {
+			t.Errorf("%v as JSON: %s", err, out.String())
+		}
+		out.Reset()
+		printError(&out, err, false)
+		if out.String() != "palier: "+err.Error()+"\n" {
+			t.Errorf("%v as text: %s", err, out.String())
+		}
+	}
+}
+
+func TestServerAddress(t *testing.T) {
+	s := newShell(t)
+	var out, errOut bytes.Buffer
+	args := []string{"app", "list", "--token", testToken, "--server"}
+	if code := run(t.Context(), append(args, strings.TrimPrefix(s.server.url(), "http://")), nil, &out, &errOut); code != exitOK {
+		t.Errorf("an address without a scheme: exit %d: %s", code, errOut.String())
+	}
+	stranger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+		fmt.Fprint(w, "<html>welcome</html>")
+	}))
+	defer stranger.Close()
+	c := &connection{server: stranger.URL, token: testToken}
+	for _, method := range []string{http.MethodGet, http.MethodDelete, http.MethodPut} {
+		err := c.call(t.Context(), method, "/apps", "", nil, nil)
+		if !errors.Is(err, errUnreachable) || !strings.Contains(err.Error(), stranger.URL+" is not a Palier server") {
+			t.Errorf("%s to a web site: %v", method, err)
+		}
+	}
+	c.server = "127.0.0.1:1"
+	err := c.get(t.Context(), "/apps", nil)
+	if !errors.Is(err, errUnreachable) || !strings.Contains(err.Error(), "http://127.0.0.1:1 (connection refused); is `palier serve` running?") {
+		t.Errorf("a server that is down: %v", err)
+	}
+	t.Setenv("PALIER_TOKEN", "")
+	if err := (&connection{data: t.TempDir()}).get(t.Context(), "/apps", nil); err == nil || !strings.Contains(err.Error(), "--data DIR") {
+		t.Errorf("without a token: %v", err)
+	}
+}
+
+func TestParentCommands(t *testing.T) {
+	s := newShell(t)
+	for _, name := range []string{"rollout", "token", "app"} {
+		s.ok("", []string{name}, "Examples:", "Available Commands:")
+		s.refused(exitUsage, "palier "+name+" list", "", name, "lst")
+		s.refused(exitUsage, "palier "+name+" --help", "", name, "frobnicate")
+	}
+	s.refused(exitUsage, "palier app delete", "", "app", "remove")
+	s.refused(exitUsage, "palier rollout rollback", "", "rollout", "undo")
+	s.ok("", []string{"rollout", "approve", "--help"}, "the testers are content")
+	s.ok("", []string{"app", "list", "--help"}, "--token string")
+}
+
+func TestCompletion(t *testing.T) {
+	s := newShell(t)
+	s.ok("plans: [{name: slow, phases: [{percent: 100, hold: {min: 1h}}]}]\napp: com.example.shop\n", []string{"apply", "-f", "-"})
+	s.ok("", []string{"rollout", "start", shop, "--bundle", "1.1.0"})
+	complete := func(server string, args ...string) string {
+		var out bytes.Buffer
+		args = append([]string{"__complete", "--server", server, "--token", testToken}, args...)
+		if code := run(t.Context(), args, nil, &out, io.Discard); code != exitOK {
+			t.Errorf("palier %v: exit %d", args, code)
+		}
+		return out.String()
+	}
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"export", ""}, []string{shop}},
+		{[]string{"rollout", "status", ""}, []string{shop}},
+		{[]string{"rollout", "pause", shop, ""}, []string{"1.1.0 on production, running"}},
+		{[]string{"rollout", "start", shop, "--bundle", ""}, []string{"1.0.0", "1.1.0"}},
+		{[]string{"rollout", "start", shop, "--channel", ""}, []string{"production"}},
+		{[]string{"rollout", "start", shop, "--plan", ""}, []string{"slow", "progressive", "instant"}},
+		{[]string{"rollout", "start", "--plan", ""}, []string{"progressive"}},
+		{[]string{"token", "revoke", ""}, []string{"bootstrap"}},
+		{[]string{"token", "create", "ci", "--role", ""}, []string{"operator", "edge"}},
+		{[]string{"explain", shop, "--platform", ""}, []string{"electron"}},
+	} {
+		got := complete(s.server.url(), c.args...)
+		for _, want := range c.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("palier %v offers no %q: %s", c.args, want, got)
+			}
+		}
+	}
+	if got := complete("127.0.0.1:1", "export", ""); got != ":4\n" {
+		t.Errorf("without a server: %q", got)
+	}
+}
+
+func TestTokenListMarksExpired(t *testing.T) {
+	now := time.Now().UTC().Add(24 * time.Hour) // of a server whose clock is ahead
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", now.Format(http.TimeFormat))
+		_ = json.NewEncoder(w).Encode(admin.Items[admin.TokenView]{Items: []admin.TokenView{
+			{Name: "old", ExpiresAt: now.Add(-time.Hour)}, {Name: "new", ExpiresAt: now.Add(time.Hour)}, {Name: "eternal"},
+		}})
+	}))
+	defer s.Close()
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"token", "list", "--server", s.URL, "--token", testToken}, nil, &out, io.Discard); code != exitOK {
+		t.Fatalf("exit %d", code)
+	}
+	for line := range strings.Lines(out.String()) {
+		if strings.Contains(line, "(expired)") != strings.HasPrefix(line, "old") {
+			t.Errorf("said %s", line)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -20,8 +20,14 @@ import (
 	"github.com/palier-ota/palier/internal/admin"
 )
 
-// errUnreachable says that no server answered.
-var errUnreachable = errors.New("no Palier server answered")
+// errUnreachable marks every error that says that no Palier server answered.
+var errUnreachable = errors.New("no Palier server answers")
+
+// unreachable is an errUnreachable in the words of its case.
+type unreachable string
+
+func (e unreachable) Error() string        { return string(e) }
+func (e unreachable) Is(target error) bool { return target == errUnreachable }
 
 const (
 	defaultListen = "127.0.0.1:8787"
@@ -35,11 +41,13 @@ type connection struct {
 	token  string
 	data   string
 	json   bool
+
+	answered atomic.Int64 // the server's clock at its latest answer, in Unix seconds
 }
 
 func (c *connection) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.server, "server", envOr("PALIER_SERVER", "http://"+defaultListen), "address of the server [$PALIER_SERVER]")
-	f.StringVar(&c.token, "token", "", "access token [$PALIER_TOKEN, else the one a local `serve` stored]")
+	f.StringVar(&c.token, "token", "", "access token [$PALIER_TOKEN, else the one that a local server stored under --data]")
 	f.StringVar(&c.data, "data", envOr("PALIER_DATA", defaultData), "data directory of a local server [$PALIER_DATA]")
 	f.BoolVar(&c.json, "json", false, "print JSON for scripts")
 }
@@ -61,7 +69,7 @@ func (c *connection) secret() (string, error) {
 	}
 	raw, err := os.ReadFile(filepath.Join(c.data, tokenFile))
 	if err != nil {
-		return "", fmt.Errorf("no access token: set PALIER_TOKEN, pass --token, or run where `palier serve` keeps its data (%s)", c.data)
+		return "", fmt.Errorf("no access token: set PALIER_TOKEN, or pass --token, or --data DIR where `palier serve` keeps its data (looked in %s)", c.data)
 	}
 	return strings.TrimSpace(string(raw)), nil
 }
@@ -74,12 +82,53 @@ type apiError struct {
 	Details []admin.Problem `json:"details,omitempty"`
 }
 
+// Error is one line when one thing is wrong; else a line, and one more for each detail.
 func (e *apiError) Error() string {
-	text := fmt.Sprintf("%s (%s)", e.Message, e.Code)
+	if len(e.Details) == 1 {
+		return fmt.Sprintf("%s (%s)", located(e.Details[0]), e.Code)
+	}
+	text := e.Message
+	if len(e.Details) > 0 && strings.Contains(text, e.Details[0].Message) { // do not say the first one twice
+		text = fmt.Sprintf("%d things are wrong", len(e.Details))
+	}
+	text += " (" + e.Code + ")"
 	for _, d := range e.Details {
-		text += fmt.Sprintf("\n  - %s: %s", cmp.Or(d.Path, "document"), d.Message)
+		text += "\n  - " + located(d)
 	}
 	return text
+}
+
+func located(p admin.Problem) string {
+	if p.Path == "" {
+		return p.Message
+	}
+	return p.Path + ": " + p.Message
+}
+
+// printError tells a person what went wrong, or a script: as the server's error document, or as one of the same shape.
+func printError(w io.Writer, err error, asJSON bool) {
+	if !asJSON {
+		fmt.Fprintln(w, "palier:", err)
+		return
+	}
+	document := &apiError{Code: "failed", Message: err.Error()}
+	switch usage := (usageError{}); {
+	case errors.As(err, &document):
+	case errors.As(err, &usage):
+		document.Code = "usage"
+	case errors.Is(err, errUnreachable):
+		document.Code = "unreachable"
+	}
+	_ = printJSON(w, document) // an output that is gone cannot be told so
+}
+
+// address is where the server is, with a scheme.
+func (c *connection) address() string {
+	address := strings.TrimRight(c.server, "/")
+	if !strings.Contains(address, "://") {
+		address = "http://" + address
+	}
+	return address
 }
 
 // call sends one request to the operator API and decodes the answer into out, unless out is nil.
@@ -90,7 +139,7 @@ func (c *connection) call(ctx context.Context, method, path, contentType string,
 	}
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(c.server, "/")+"/api/v1"+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, c.address()+"/api/v1"+path, bytes.NewReader(body))
 	if err != nil {
 		return usageError{fmt.Errorf("server address %q: %w", c.server, err)}
 	}
@@ -100,28 +149,55 @@ func (c *connection) call(ctx context.Context, method, path, contentType string,
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("%w at %s: %w", errUnreachable, c.server, err)
+		return c.silent(ctx, err)
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
 	if err != nil {
-		return fmt.Errorf("reading the answer of %s: %w", c.server, err)
+		return fmt.Errorf("reading the answer of %s: %w", c.address(), err)
 	}
+	if date, err := http.ParseTime(res.Header.Get("Date")); err == nil {
+		c.answered.Store(date.Unix())
+	}
+	return c.read(res, raw, out)
+}
+
+// silent says why there was no answer.
+func (c *connection) silent(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return context.Canceled
+	}
+	cause := err
+	for next := errors.Unwrap(cause); next != nil; next = errors.Unwrap(cause) {
+		cause = next
+	}
+	return unreachable(fmt.Sprintf("%v at %s (%v); is `palier serve` running? set --server or PALIER_SERVER", errUnreachable, c.address(), cause))
+}
+
+// read decodes an answer, or turns it into an error.
+func (c *connection) read(res *http.Response, raw []byte, out any) error {
+	stranger := unreachable(fmt.Sprintf("%s is not a Palier server (it answered %s); set --server or PALIER_SERVER", c.address(), res.Status))
 	if res.StatusCode >= 400 {
 		refusal := &apiError{Status: res.StatusCode}
 		if json.Unmarshal(raw, refusal) != nil || refusal.Code == "" {
-			refusal.Code, refusal.Message = fmt.Sprintf("http_%d", res.StatusCode), strings.TrimSpace(string(raw))
+			return stranger
 		}
 		return refusal
+	}
+	if len(raw) > 0 && !json.Valid(raw) {
+		return stranger
 	}
 	if out == nil {
 		return nil
 	}
 	if err := json.Unmarshal(raw, out); err != nil {
-		return fmt.Errorf("the answer of %s is not what this palier understands: %w", c.server, err)
+		return fmt.Errorf("the answer of %s is not what this palier understands: %w", c.address(), err)
 	}
 	return nil
 }
+
+// now is the server's clock at its latest answer: ages are told by the clock that set the times.
+func (c *connection) now() time.Time { return time.Unix(c.answered.Load(), 0) }
 
 // get is call for reading.
 func (c *connection) get(ctx context.Context, path string, out any) error {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/palier-ota/palier/internal/rollout"
 )
 
 // clock is the one clock of a server: real time, or time that runs scale times faster from an anchor. The anchor is kept
@@ -29,7 +31,7 @@ type anchor struct {
 // scale is not in 1…1,000,000.
 func newClock(dir string, scale float64) (*clock, error) {
 	if !(scale >= 1 && scale <= 1e6) {
-		return nil, fmt.Errorf("time scale %g: want 1 to 1000000", scale)
+		return nil, usageError{fmt.Errorf("--time-scale %g: want 1 to 1000000", scale)}
 	}
 	now := time.Now()
 	path := filepath.Join(dir, "clock.json")
@@ -82,6 +84,18 @@ func (c *clock) Now() time.Time {
 		return time.Now()
 	}
 	return c.anchor.Clock.Add(time.Duration(float64(time.Since(c.start)) * c.scale))
+}
+
+// notes says what an operator should know of a clock that does not tell the real time.
+func (c *clock) notes() []string {
+	var notes []string
+	if c.scale > 1 {
+		notes = append(notes, fmt.Sprintf("the clock runs %.6g times faster: %s pass every second", c.scale, rollout.Duration(time.Duration(c.scale)*time.Second)))
+	}
+	if ahead := c.anchor.Clock.Sub(c.anchor.Real); ahead > time.Minute {
+		notes = append(notes, fmt.Sprintf("this directory's clock is %s ahead of real time, since it once ran faster; a new directory starts with the real one", rollout.Duration(ahead.Truncate(time.Minute))))
+	}
+	return notes
 }
 
 // real returns how long d of the clock takes in real time, at least floor.

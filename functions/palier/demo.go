@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -21,9 +20,9 @@ import (
 // The demo's story: an app whose devices run 1.0.0, a good bundle 1.1.0, and 1.2.0 which crashes ten times as often.
 const (
 	demoApp     = "com.example.shop"
-	demoDevices = 1200
-	demoCrash   = 0.01 // per session of a good bundle
-	demoEvery   = 4 * time.Hour
+	demoDevices = 1500
+	demoCrash   = 0.02 // per session of a good bundle
+	demoEvery   = 6 * time.Hour
 	demoScale   = 7200 // when the clock was not asked to run faster
 )
 
@@ -43,10 +42,16 @@ plans:
     on_timeout: promote
     holdback: 1
     phases:
-      - {percent: 5, hold: {min: 12h, max: 24h}}
-      - {percent: 20, hold: {min: 12h, max: 24h}}
-      - {percent: 50, hold: {min: 12h, max: 24h}}
+      - {percent: 5, hold: {min: 12h, max: 36h}}
+      - {percent: 20, hold: {min: 12h, max: 36h}}
+      - {percent: 50, hold: {min: 12h, max: 36h}}
       - {percent: 100, hold: {min: 6h, max: 12h}}
+    gates:                          # what these devices report; the others would stay unknown
+      - {metric: crash, margin: 3}
+      - {metric: boot_failure, margin: 2}
+      - {metric: anr, off: true}
+      - {metric: error, off: true}
+      - {metric: silence, off: true}
 `
 
 // teller prints the demo's story, one line at a time, with the clock's time.
@@ -67,10 +72,7 @@ func (t *teller) say(format string, args ...any) {
 
 // runDemo serves with a seeded app and a fleet, tells what happens, and goes on serving until the context ends.
 func runDemo(ctx context.Context, o serveOptions, out io.Writer) error {
-	o.data = filepath.Join(o.data, "demo")
-	if err := os.RemoveAll(o.data); err != nil {
-		return fmt.Errorf("clearing the last demo: %w", err)
-	}
+	o.data, o.fresh = filepath.Join(o.data, "demo"), true
 	if o.scale == 1 {
 		o.scale = demoScale
 	}
@@ -90,6 +92,10 @@ func runDemo(ctx context.Context, o serveOptions, out io.Writer) error {
 	served := make(chan error, 1)
 	go func() { served <- s.run(ctx) }()
 	fmt.Fprintln(out, s.ready())
+	for _, note := range s.clock.notes() {
+		fmt.Fprintln(out, note)
+	}
+	fmt.Fprintln(out)
 	if err := s.tellDemo(ctx, moved, out); err != nil && !errors.Is(err, context.Canceled) {
 		cancel()
 		return errors.Join(err, <-served)
@@ -101,7 +107,6 @@ func runDemo(ctx context.Context, o serveOptions, out io.Writer) error {
 func (s *server) tellDemo(ctx context.Context, moved <-chan promote.Outcome, out io.Writer) error {
 	c := &connection{server: s.url(), token: s.options.token, data: s.options.data}
 	t := &teller{out: out, clock: s.clock, start: s.clock.Now()}
-	fmt.Fprintf(out, "the clock runs %.4g times faster: %s pass every second\n\n", s.clock.scale, rollout.Duration(time.Duration(s.clock.scale)*time.Second))
 	if err := c.call(ctx, http.MethodPut, appPath(demoApp), "application/yaml", []byte(demoDocument), nil); err != nil {
 		return fmt.Errorf("seeding the demo: %w", err)
 	}
@@ -110,27 +115,39 @@ func (s *server) tellDemo(ctx context.Context, moved <-chan promote.Outcome, out
 	defer stopFleet()
 	var reached reach
 	go s.runDemoFleet(fleetCtx, &reached)
-	if err := s.pass(ctx, 12*time.Hour); err != nil {
+	if err := s.pass(ctx, 8*time.Hour); err != nil {
 		return err
 	}
+	fmt.Fprintf(out, "\nwatch it in another terminal:  %s\n\n", s.command("rollout watch "+demoApp))
 	if err := s.follow(ctx, c, t, moved, "1.1.0", "a good bundle"); err != nil {
 		return err
 	}
-	if err := s.follow(ctx, c, t, moved, "1.2.0", "a bundle that crashes ten times as often"); err != nil {
+	if err := s.follow(ctx, c, t, moved, "1.2.0", "it crashes ten times as often"); err != nil {
 		return err
 	}
 	offered := reached.of("1.2.0")
-	t.say("1.2.0 reached %d of %d devices (%.1f %%)", offered, demoDevices, 100*float64(offered)/demoDevices)
-	fmt.Fprintf(out, `
-Look closer, in another terminal:
-  export PALIER_SERVER=%s PALIER_DATA=%s
-  bin/palier rollout list %s
-  bin/palier rollout status %s
-  bin/palier explain %s %s
-  bin/palier export %s
-Ctrl-C ends the demo.
-`, s.url(), s.options.data, demoApp, demoApp, demoApp, fleet.DeviceID(1, 7), demoApp)
+	t.say("1.2.0 was offered to %d of %d devices (%.1f %%); they are back on 1.1.0 at their next check", offered, demoDevices,
+		100*float64(offered)/demoDevices)
+	fmt.Fprintln(out, "\nlook closer, in another terminal:")
+	for _, line := range []string{
+		"rollout list " + demoApp, "rollout status " + demoApp, "explain " + demoApp + " " + fleet.DeviceID(1, 7), "export " + demoApp,
+	} {
+		fmt.Fprintln(out, "  "+s.command(line))
+	}
+	fmt.Fprintln(out, "Ctrl-C ends the demo.")
 	return s.pass(ctx, 1<<62)
+}
+
+// command is a command line that reaches this server.
+func (s *server) command(args string) string {
+	line := "bin/palier " + args + " --data " + s.options.data
+	if s.options.token != "" {
+		line = "bin/palier " + args // the token is in PALIER_TOKEN
+	}
+	if url := s.url(); url != "http://"+defaultListen {
+		line += " --server " + url
+	}
+	return line
 }
 
 // pass waits until d of the clock has passed.
@@ -152,7 +169,7 @@ func (s *server) follow(ctx context.Context, c *connection, t *teller, moved <-c
 	if err := c.send(ctx, http.MethodPost, appPath(demoApp, "rollouts"), in, &r); err != nil {
 		return fmt.Errorf("starting %s: %w", bundle, err)
 	}
-	t.say("rollout of %s begins (%s): %s %% of devices get it", bundle, what, r.Percent)
+	t.say("rollout of %s begins (%s): %s of devices get it", bundle, what, share(r))
 	for {
 		select {
 		case <-ctx.Done():
@@ -162,27 +179,39 @@ func (s *server) follow(ctx context.Context, c *connection, t *teller, moved <-c
 				continue
 			}
 			t.say("%s", tell(o))
-			if !o.Rollout.State.Live() || o.Rollout.State == rollout.Paused {
+			if !o.Rollout.State.Live() {
 				return nil
 			}
 		}
 	}
 }
 
-// tell says in plain words what the judge did.
+// tell says in plain words what the judge did and why.
 func tell(o promote.Outcome) string {
-	r := o.Rollout
+	r, v := o.Rollout, o.Verdict
 	switch {
 	case r.State == rollout.Completed:
 		return fmt.Sprintf("%s is complete: every device gets it now", r.Bundle)
+	case o.Verb == rollout.VerbPromote && v.Certified:
+		return fmt.Sprintf("%s goes on to %s: PROVEN no worse than the margin, %s", r.Bundle, shareOf(r.Percent, r.Plan, r.Phase), crashes(v))
 	case o.Verb == rollout.VerbPromote:
-		return fmt.Sprintf("%s goes on to %s %%: %s", r.Bundle, r.Percent, o.Verdict.Sentence)
-	case o.Verdict.Decision == judge.Rollback:
-		return fmt.Sprintf("%s is TAKEN BACK: %s", r.Bundle, o.Verdict.Sentence)
-	case o.Verdict.Decision == judge.Pause:
-		return fmt.Sprintf("%s is PAUSED: %s", r.Bundle, o.Verdict.Sentence)
+		return fmt.Sprintf("%s goes on to %s: no harm seen in the longest hold, %s", r.Bundle, shareOf(r.Percent, r.Plan, r.Phase), crashes(v))
+	case v.Decision == judge.Rollback:
+		return fmt.Sprintf("%s is TAKEN BACK: %s", r.Bundle, v.Sentence)
+	case v.Decision == judge.Pause:
+		return fmt.Sprintf("%s is PAUSED: %s", r.Bundle, v.Sentence)
 	}
-	return fmt.Sprintf("%s: %s (%s)", r.Bundle, o.Verb, o.Verdict.Sentence)
+	return fmt.Sprintf("%s: %s (%s)", r.Bundle, o.Verb, v.Sentence)
+}
+
+// crashes says what is known of the demo's one telling metric.
+func crashes(v judge.Verdict) string {
+	for _, e := range v.Metrics {
+		if e.Metric == rollout.Crash && e.Upper > 0 {
+			return fmt.Sprintf("crash ratio %.2g, at most %.2g, after %d candidate devices", e.Ratio, e.Upper, v.Candidate)
+		}
+	}
+	return fmt.Sprintf("after %d candidate devices", v.Candidate)
 }
 
 // reach remembers how many devices each bundle was offered to.
@@ -210,6 +239,7 @@ func (s *server) runDemoFleet(ctx context.Context, r *reach) {
 		BaseURL: s.url(), App: demoApp, Devices: demoDevices, Seed: 1, TimeScale: s.clock.scale, Start: s.clock.Now(),
 		CheckEvery: demoEvery, StoreVersion: "1.0.0", Baseline: good,
 		Behaviour:      map[string]fleet.Behaviour{"1.2.0": {CrashRate: 10 * demoCrash}},
+		PluginMix:      []fleet.PluginShare{{Version: "8.51.23", Weight: .9}, {Version: "7.51.20", Weight: .1}}, // most report crashes
 		Metrics:        0.1,
 		Duplicate:      0.02,
 		AllowDowngrade: func(string, string) bool { return true },

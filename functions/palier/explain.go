@@ -1,11 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,8 @@ device's position, the phase, segments and rules, its own record, and the outcom
 platform, versions …) is assumed unless given; the answer says what was assumed.`,
 		Example: `  palier explain com.example.shop 00009a6b-eefe-490a-9c60-8e965132ae51 --platform ios --version-name 1.3.0`,
 		Args:    exactArgs("APP", "DEVICE_ID"),
+
+		ValidArgsFunction: c.completeApp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := url.Values{"device_id": {args[1]}}
 			for name, v := range attrs {
@@ -29,14 +32,15 @@ platform, versions …) is assumed unless given; the answer says what was assume
 					q.Set(name, *v)
 				}
 			}
-			var raw json.RawMessage
-			if err := c.get(cmd.Context(), appPath(args[0], "explain")+"?"+q.Encode(), &raw); err != nil {
+			var out admin.ExplainView
+			if err := c.get(cmd.Context(), appPath(args[0], "explain")+"?"+q.Encode(), &out); err != nil {
 				return err
 			}
 			if c.json {
-				return printJSON(cmd.OutOrStdout(), raw)
+				return printJSON(cmd.OutOrStdout(), out)
 			}
-			return printExplanation(cmd, raw)
+			printExplanation(cmd.OutOrStdout(), out)
+			return nil
 		},
 	}
 	for _, a := range []struct{ name, flag, use string }{
@@ -47,28 +51,34 @@ platform, versions …) is assumed unless given; the answer says what was assume
 		{"version_os", "version-os", "version of its operating system"},
 		{"custom_id", "custom-id", "its custom id"},
 		{"default_channel", "default-channel", "channel that it asks for"},
+		{"is_prod", "is-prod", "true for a build from a store, false for a developer's"},
+		{"is_emulator", "is-emulator", "true for an emulator"},
 	} {
 		attrs[a.name] = cmd.Flags().String(a.flag, "", a.use)
 	}
+	offer(cmd, "platform", cobra.FixedCompletions([]cobra.Completion{"android", "ios", "electron"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-func printExplanation(cmd *cobra.Command, raw json.RawMessage) error {
-	var out admin.ExplainView
-	if err := json.Unmarshal(raw, &out); err != nil {
-		return fmt.Errorf("the server's explanation: %w", err)
-	}
-	w := cmd.OutOrStdout()
-	fmt.Fprintln(w, out.Summary)
+// printExplanation writes the answer, what led to it, and what was taken for granted, as the flags that would say otherwise.
+func printExplanation(w io.Writer, out admin.ExplainView) {
+	fmt.Fprintf(w, "%s\n\nstep by step (✓ speaks for an update, ✗ against):\n", wrap(out.Summary, 0))
 	for i, s := range out.Steps {
 		mark := "✓"
 		if !s.Passed {
 			mark = "✗"
 		}
-		fmt.Fprintf(w, "%3d %s %-18s %s\n", i+1, mark, s.Name, s.Detail)
+		detail := s.Detail
+		if s.Name == "position" {
+			detail += ": the device's fixed place in this rollout; a phase of 20 % reaches the places below 20"
+		}
+		fmt.Fprintln(w, wrap(fmt.Sprintf("%3d %s %s: %s", i+1, mark, s.Name, detail), 6))
 	}
+	var assumed []string
 	for _, name := range slices.Sorted(maps.Keys(out.Assumed)) {
-		fmt.Fprintf(w, "    assumed: %s %s\n", name, out.Assumed[name])
+		assumed = append(assumed, "--"+strings.ReplaceAll(name, "_", "-")+" "+out.Assumed[name])
 	}
-	return nil
+	if len(assumed) > 0 {
+		fmt.Fprintln(w, "\n"+wrap("assumed, since not given: "+strings.Join(assumed, ", "), 2))
+	}
 }

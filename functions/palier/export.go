@@ -14,7 +14,7 @@ func newExport(c *connection) *cobra.Command {
 		Long:  "Export prints everything an operator has said of an app, as a document that apply takes back unchanged.",
 		Example: `  palier export com.example.shop > shop.yaml
   palier export com.example.shop --json | jq .channels`,
-		Args: exactArgs("APP"),
+		Args: exactArgs("APP"), ValidArgsFunction: c.completeApp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var document json.RawMessage
 			if err := c.get(cmd.Context(), appPath(args[0]), &document); err != nil {

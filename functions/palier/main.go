@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -60,7 +62,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	var usage usageError
 	var refused *apiError
 	switch {
-	case errors.As(err, &usage) || !understood:
+	case errors.As(err, &usage) || !understood || strings.HasPrefix(err.Error(), "required flag"):
 		return exitUsage
 	case errors.As(err, &refused):
 		return exitRefused
@@ -83,6 +85,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the server said no, 4 no server a
   palier apply -f shop.yaml                  # state what an app should be
   palier rollout start com.example.shop --channel production --bundle 1.4.0
   palier rollout watch com.example.shop`,
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -95,12 +98,32 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the server said no, 4 no server a
 	return root
 }
 
-// exactArgs demands n positional arguments and says which.
+// exactArgs demands the named positional arguments and no others.
 func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != len(names) {
-			return usageError{fmt.Errorf("%s wants %d argument(s) %v, got %d; see %s --help", cmd.CommandPath(), len(names), names, len(args), cmd.CommandPath())}
+		switch {
+		case len(args) == len(names):
+			return nil
+		case len(names) == 0:
+			return usageError{fmt.Errorf("%s takes no argument, got %q; see %s --help", cmd.Name(), args[0], cmd.CommandPath())}
 		}
-		return nil
+		return usageError{fmt.Errorf("%s wants %s; see %s --help", cmd.Name(), strings.Join(names, " and "), cmd.CommandPath())}
 	}
+}
+
+// version names the build: the version of the module, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "dev"
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -27,6 +29,13 @@ var (
 	descChecks    = prometheus.NewDesc("palier_check_events_total", "Check events put on the stream or dropped.", []string{"outcome"}, nil)
 )
 
+var (
+	descLive   = prometheus.NewDesc("palier_live_rollouts", "Rollouts that are scheduled, running or paused.", nil, nil)
+	descFolded = prometheus.NewDesc("palier_telemetry_folded_total", "Telemetry events counted.", nil, nil)
+	descPoison = prometheus.NewDesc("palier_telemetry_poison_total", "Telemetry records that could not be read and were passed over.", nil, nil)
+	descLag    = prometheus.NewDesc("palier_telemetry_lag_seconds", "Age of the newest event that was counted.", nil, nil)
+)
+
 // serverCollector reads the server's counters when Prometheus asks.
 type serverCollector struct{ server *server }
 
@@ -50,6 +59,16 @@ func (c serverCollector) Collect(ch chan<- prometheus.Metric) {
 	count(descOverload, st.Overloads)
 	count(descChecks, st.ChecksNoted, "noted")
 	count(descChecks, st.ChecksDropped, "dropped")
+	folded := c.server.aggregator.Stats()
+	count(descFolded, folded.Events)
+	count(descPoison, folded.Poison)
+	gauge := func(d *prometheus.Desc, v float64) { ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	gauge(descLag, folded.Lag(c.server.clock.Now()).Seconds())
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if live, err := c.server.ticker.Apps.Live(ctx); err == nil {
+		gauge(descLive, float64(len(live)))
+	}
 }
 
 // viewersOnly lets through who may read the operator API.

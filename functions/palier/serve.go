@@ -13,8 +13,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/spf13/cobra"
 
 	"github.com/palier-ota/palier/internal/admin"
@@ -40,6 +42,7 @@ type serveOptions struct {
 	listen string
 	scale  float64
 	token  string // first admin token; empty: made and stored
+	fresh  bool   // clear the data directory first
 	log    *slog.Logger
 	notify func(promote.Outcome)
 }
@@ -54,11 +57,12 @@ func newServe() *cobra.Command {
 by itself. It prints one line when it is ready. The first admin token is $PALIER_TOKEN, or is made and stored in the
 data directory, readable by you only; commands on the same machine find it there.
 
---time-scale runs the clock faster: at 3600 an hour passes every second, so that a plan of a week can be watched.
---demo adds an app, a fleet of simulated devices, a healthy rollout and a crashing one.`,
+--time-scale runs the clock faster: at 3600 an hour passes every second, so that a plan of a week can be watched. The
+clock of a data directory never runs back, so give such a try a directory of its own. --demo adds an app, a fleet of
+simulated devices, a healthy rollout and a crashing one, all in a folder "demo" below --data, which it clears first.`,
 		Example: `  palier serve
   palier serve --data /var/lib/palier --listen 127.0.0.1:8787
-  palier serve --demo --time-scale 14400`,
+  palier serve --demo`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.data, _ = cmd.Flags().GetString("data")
@@ -79,12 +83,15 @@ data directory, readable by you only; commands on the same machine find it there
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), s.ready())
+			for _, note := range s.clock.notes() {
+				fmt.Fprintln(cmd.OutOrStdout(), note)
+			}
 			return s.run(cmd.Context())
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", defaultListen, "address to listen on; port 0 picks a free one")
-	f.Float64Var(&o.scale, "time-scale", 1, "run the clock this many times faster")
+	f.Float64Var(&o.scale, "time-scale", 1, "run the clock this many times faster, 1 to 1000000")
 	f.BoolVar(&demo, "demo", false, "seed an app and run a fleet, a healthy rollout and a crashing one")
 	f.BoolVar(&verbose, "verbose", false, "log every decision")
 	return cmd
@@ -100,35 +107,54 @@ type server struct {
 	operators  *admin.Service
 	aggregator *aggregate.Aggregator
 	ticker     *promote.Ticker
+	lock       *flock.Flock
 	listener   net.Listener
 	http       *http.Server
 }
 
 // openServer opens the data directory and the listener and wires every part. Nothing runs yet, but the address accepts
 // connections.
-func openServer(ctx context.Context, o serveOptions) (s *server, err error) {
-	if err := os.MkdirAll(o.data, 0o700); err != nil {
-		return nil, fmt.Errorf("making the data directory: %w", err)
-	}
-	s = &server{options: o}
-	defer func() {
-		if err != nil {
-			s.close()
-		}
-	}()
-	if s.clock, err = newClock(o.data, o.scale); err != nil {
+func openServer(ctx context.Context, o serveOptions) (*server, error) {
+	o.data = filepath.Clean(o.data)
+	s := &server{options: o}
+	if err := s.open(ctx); err != nil {
+		s.close()
 		return nil, err
 	}
+	return s, nil
+}
+
+func (s *server) open(ctx context.Context) (err error) {
+	o := s.options
 	if s.listener, err = net.Listen("tcp", o.listen); err != nil {
-		return nil, fmt.Errorf("listening on %s: %w", o.listen, err)
+		return listenError(o.listen, err)
+	}
+	if s.lock, err = lockData(o.data); err != nil {
+		return err
+	}
+	if o.fresh {
+		if err := clearData(o.data); err != nil {
+			return err
+		}
+	}
+	if s.clock, err = newClock(o.data, o.scale); err != nil {
+		return err
 	}
 	if s.store, err = storesqlite.Open(filepath.Join(o.data, "palier.db"), storesqlite.Options{Now: s.clock.Now}); err != nil {
-		return nil, err
+		return err
 	}
 	if s.stream, err = streamsqlite.Open(filepath.Join(o.data, "telemetry.db"), streamsqlite.Options{Now: s.clock.Now, Retention: streamKeep}); err != nil {
-		return nil, err
+		return err
 	}
-	return s, s.wire(ctx)
+	return s.wire(ctx)
+}
+
+// listenError says what to do when the address cannot be had.
+func listenError(address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is in use, perhaps by another palier; choose another address with --listen", address)
+	}
+	return usageError{fmt.Errorf("--listen %q: %w; want something like %s", address, err, defaultListen)}
 }
 
 // wire connects the parts.
@@ -140,7 +166,7 @@ func (s *server) wire(ctx context.Context) error {
 		Apps: apps, Devices: store.Devices{Store: s.store}, Stream: s.stream, Now: s.clock.Now, Log: s.options.log,
 	})
 	var err error
-	if s.operators, err = admin.New(admin.Config{Store: observed, Now: s.clock.Now, Rand: rand.Reader, Log: s.options.log}); err != nil {
+	if s.operators, err = admin.New(admin.Config{Store: observed, Now: s.clock.Now, Rand: rand.Reader, Log: s.options.log, Version: version()}); err != nil {
 		return err
 	}
 	if err := s.firstToken(ctx); err != nil {
@@ -220,7 +246,14 @@ func (s *server) ready() string {
 	return fmt.Sprintf("palier is ready at %s (data in %s, admin token in %s)", s.url(), s.options.data, where)
 }
 
-func (s *server) url() string { return "http://" + s.listener.Addr().String() }
+// url is where the server can be reached from this machine.
+func (s *server) url() string {
+	addr := s.listener.Addr().(*net.TCPAddr)
+	if addr.IP.IsUnspecified() {
+		return fmt.Sprintf("http://127.0.0.1:%d", addr.Port)
+	}
+	return "http://" + addr.String()
+}
 
 // run serves until the context ends, then stops in the order in which nothing is lost: no new requests, telemetry
 // flushed, tallies folded, files closed.
@@ -280,5 +313,8 @@ func (s *server) close() {
 	}
 	if s.listener != nil {
 		_ = s.listener.Close()
+	}
+	if s.lock != nil {
+		_ = s.lock.Unlock()
 	}
 }

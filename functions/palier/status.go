@@ -1,69 +1,193 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"strconv"
 	"strings"
-	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
 
 	"github.com/palier-ota/palier/internal/admin"
 	"github.com/palier-ota/palier/internal/judge"
 	"github.com/palier-ota/palier/internal/rollout"
 )
 
-// printStatus draws a rollout and its evidence for a terminal.
-func printStatus(w io.Writer, m admin.MetricsView) error {
-	r, v := m.Rollout, m.Verdict
-	fmt.Fprintf(w, "%s\n", describe(r))
-	fmt.Fprintf(w, "  %s %s %%\n", bar(r.Percent.Share(), 40), r.Percent)
-	if r.State.Live() {
-		limit := "no limit"
-		if r.Hold.Max > 0 {
-			limit = r.Hold.Max.String()
+const (
+	statusWidth = 80  // no line of a status is longer
+	plainWidth  = 100 // of a table that is not printed on a terminal
+)
+
+// look is a rollout as a person sees it: its numbers and, when it is paused or over, what brought it there.
+type look struct {
+	admin.MetricsView
+	last rollout.Event // zero when nobody needs to know, or nobody can tell
+	now  time.Time     // of the server
+}
+
+// look asks for the rollout of that id.
+func (c *connection) look(ctx context.Context, app, id string) (l look, err error) {
+	if err := c.get(ctx, appPath(app, "rollouts", id, "metrics"), &l.MetricsView); err != nil {
+		return l, err
+	}
+	l.now = c.now()
+	if l.Rollout.State.Live() && l.Rollout.State != rollout.Paused {
+		return l, nil
+	}
+	var log admin.Items[rollout.Event]
+	if err := c.get(ctx, appPath(app, "events")+"?limit=200", &log); err != nil {
+		return l, err
+	}
+	for _, e := range log.Items {
+		if e.Rollout == id && e.To == l.Rollout.State && e.From != e.To {
+			l.last = e
+			break
 		}
-		fmt.Fprintf(w, "  in phase %q for %s (at least %s, at most %s)\n", r.PhaseName, short(r.Held), r.Hold.Min, limit)
 	}
-	if r.Reason != "" {
-		fmt.Fprintf(w, "  why: %s\n", r.Reason)
+	return l, nil
+}
+
+// printStatus draws a rollout and its evidence for a terminal.
+func printStatus(w io.Writer, l look) {
+	r, v := l.Rollout, l.Verdict
+	fmt.Fprintln(w, wrap(describe(r), 0))
+	fmt.Fprintf(w, "  %s %s %%\n", bar(r.Percent.Share(), 40), r.Percent)
+	if r.State == rollout.Running || r.State == rollout.Paused {
+		printPhase(w, l.MetricsView)
 	}
-	if r.Waiting != "" {
-		fmt.Fprintf(w, "  waits for a person to promote, halt or roll it back\n")
+	if !r.State.Live() || r.State == rollout.Paused {
+		fmt.Fprintln(w, wrap("  "+lastChange(l), 4))
 	}
-	fmt.Fprintf(w, "  verdict: %s — %s\n", v.Decision, v.Sentence)
+	if r.State == rollout.Running || r.State == rollout.Paused && v.Sentence != r.Reason {
+		fmt.Fprintln(w, wrap(fmt.Sprintf("  verdict: %s — %s", v.Decision, v.Sentence), 4))
+	}
+	if r.State == rollout.Scheduled {
+		return // nothing has been measured
+	}
 	fmt.Fprintf(w, "  devices compared: %d candidate, %d control\n\n", v.Candidate, v.Control)
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "metric\tcandidate\tcontrol\tratio\tbounds\tharm\tsafe\tstate\t")
-	for _, e := range v.Metrics {
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t\n", e.Metric, e.Candidate, control(e), number(e.Ratio), bounds(e),
-			toward(e.EValue, e.Threshold), toward(e.SafeEValue, 1/r.Plan.Beta), state(e))
+	printEvidence(w, v, 1/r.Plan.Beta)
+}
+
+// printPhase says how long the phase lasts and what it waits for.
+func printPhase(w io.Writer, m admin.MetricsView) {
+	r := m.Rollout
+	longest := "no limit"
+	if r.Hold.Max > 0 {
+		longest = "at most " + short(r.Hold.Max)
 	}
-	return t.Flush()
+	fmt.Fprintf(w, "  in phase %q for %s (at least %s, %s)\n", r.PhaseName, short(r.Held), short(r.Hold.Min), longest)
+	if least := r.Plan.Phases[r.Phase].MinDevices; least > 0 {
+		seen := int64(0)
+		if r.Phase < len(m.Phases) {
+			seen = m.Phases[r.Phase].Candidate.Devices
+		}
+		fmt.Fprintf(w, "  passes by time only with %d candidate devices in this phase; %d seen\n", least, seen)
+	}
+	switch {
+	case r.Approved:
+		fmt.Fprintln(w, "  approved: a person has agreed that it may be left")
+	case r.Waiting == judge.CodeApproval:
+		fmt.Fprintf(w, "  waits for approval: palier rollout approve %s\n", r.App)
+	case r.Approval:
+		fmt.Fprintf(w, "  will want approval before it is left: palier rollout approve %s\n", r.App)
+	}
+	if r.Waiting != "" && r.Waiting != judge.CodeApproval {
+		fmt.Fprintln(w, "  waits for a person to promote, halt or roll it back")
+	}
+}
+
+// lastChange says who paused or ended the rollout, when and why.
+func lastChange(l look) string {
+	text := "last change"
+	if e := l.last; e.Verb != "" {
+		text += fmt.Sprintf(": %s by %s %s", e.Verb, e.Actor, ago(e.Time, l.now))
+	}
+	if l.Rollout.Reason == "" {
+		return text
+	}
+	return text + ": " + l.Rollout.Reason
+}
+
+// printEvidence draws a line for every metric of which something is known, and names the others. A metric is safe at the
+// threshold given.
+func printEvidence(w io.Writer, v judge.Verdict, safe float64) {
+	var known []judge.Evidence
+	var silent []string
+	for _, e := range v.Metrics {
+		if e.Candidate+e.Control == 0 && e.Lower+e.Upper+e.Ratio == 0 && !e.Alarm && !e.Safe {
+			silent = append(silent, string(e.Metric))
+			continue
+		}
+		known = append(known, e)
+	}
+	if len(known) > 0 {
+		const row = "%-16s %-6s %9s %7s %7s  %-14s %-6s %s\n"
+		fmt.Fprintf(w, row, "metric", "state", "candidate", "control", "ratio", "bounds", "harm", "safe")
+		for _, e := range known {
+			harmBar, safeBar := "–", "–"
+			if v.Candidate > 0 {
+				harmBar, safeBar = toward(e.EValue, e.Threshold, e.Alarm), toward(e.SafeEValue, safe, e.Safe)
+			}
+			fmt.Fprintf(w, row, e.Metric, state(e), fmt.Sprint(e.Candidate), control(e), estimate(e), bounds(e), harmBar, safeBar)
+		}
+		fmt.Fprintln(w, "ratio 1: like control, more: worse; %: rate of failure, ≤ limit; full bar: shown")
+	}
+	if len(silent) > 0 {
+		fmt.Fprintln(w, wrap("not reported yet: "+strings.Join(silent, ", "), 2))
+	}
 }
 
 // bar draws a share of one.
 func bar(share float64, width int) string {
-	n := int(math.Round(max(0, min(1, share)) * float64(width)))
-	return strings.Repeat("█", n) + strings.Repeat("░", width-n)
+	return blocks(int(math.Round(max(0, min(1, share))*float64(width))), width)
 }
 
-// short rounds a duration to whole minutes, for people.
-func short(d rollout.Duration) string {
-	return rollout.Duration(d.Std().Truncate(60e9)).String()
-}
+func blocks(n, width int) string { return strings.Repeat("█", n) + strings.Repeat("░", width-n) }
 
-func control(e judge.Evidence) string {
-	if i := e.Metric.Index(); i >= 0 && rollout.AllMetrics()[i].Comparison == rollout.AgainstLimit {
+// toward shows how far an e-value has come on the way to its threshold, on a logarithmic scale. The bar is full exactly
+// when the judge calls it shown.
+func toward(e, threshold float64, shown bool) string {
+	const width = 5
+	switch {
+	case shown:
+		return blocks(width, width)
+	case threshold <= 1:
 		return "–"
+	}
+	way := math.Log(max(1, e)) / math.Log(threshold)
+	return blocks(min(width-1, int(way*width)), width)
+}
+
+func state(e judge.Evidence) string {
+	switch {
+	case e.Severe:
+		return "severe"
+	case e.Alarm:
+		return "harm"
+	case e.Safe:
+		return "safe"
+	}
+	return "open"
+}
+
+// control is what the candidate is held against: the other arm's events, or a limit.
+func control(e judge.Evidence) string {
+	if e.Limit > 0 {
+		return "≤ " + figure(1, e) + " %"
 	}
 	return fmt.Sprint(e.Control)
 }
 
-func number(x float64) string {
-	if x == 0 {
+func estimate(e judge.Evidence) string {
+	if e.Ratio == 0 && (e.Limit == 0 || e.Upper == 0) {
 		return "–"
 	}
-	return fmt.Sprintf("%.3g", x)
+	return figure(e.Ratio, e) + unit(e)
 }
 
 func bounds(e judge.Evidence) string {
@@ -72,27 +196,120 @@ func bounds(e judge.Evidence) string {
 	}
 	upper := "∞"
 	if e.Upper > 0 {
-		upper = fmt.Sprintf("%.3g", e.Upper)
+		upper = figure(e.Upper, e)
 	}
-	return fmt.Sprintf("%.3g … %s", e.Lower, upper)
+	return figure(e.Lower, e) + "–" + upper + unit(e)
 }
 
-// toward shows how far an e-value has come on the way to its threshold, on a logarithmic scale.
-func toward(e, threshold float64) string {
-	if threshold <= 1 {
-		return "–"
+// unit is that of the figures: percent where a metric is held against a limit, else none.
+func unit(e judge.Evidence) string {
+	if e.Limit > 0 {
+		return " %"
 	}
-	return bar(math.Log(max(1, e))/math.Log(threshold), 6)
+	return ""
 }
 
-func state(e judge.Evidence) string {
+// figure writes a ratio, or the rate in percent that it stands for, in at most five characters.
+func figure(ratio float64, e judge.Evidence) string {
+	x := ratio
+	if e.Limit > 0 {
+		x = 100 * ratio * e.Limit
+	}
 	switch {
-	case e.Severe:
-		return "severe harm"
-	case e.Alarm:
-		return "harm"
-	case e.Safe:
-		return "proven safe"
+	case x == 0:
+		return "0"
+	case x < 0.01:
+		return "<0.01"
+	case x < 10:
+		return trimmed(x, 2)
+	case x < 100:
+		return trimmed(x, 1)
+	case x < 10000:
+		return trimmed(x, 0)
 	}
-	return "open"
+	return ">9999"
+}
+
+// trimmed writes x with so many decimals, less the zeros at the end.
+func trimmed(x float64, decimals int) string {
+	text := strconv.FormatFloat(x, 'f', decimals, 64)
+	if strings.Contains(text, ".") {
+		text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+	}
+	return text
+}
+
+// short rounds a duration to whole minutes, or to seconds below one, for people.
+func short(d rollout.Duration) string {
+	unit := time.Minute
+	if d.Std() < time.Minute {
+		unit = time.Second
+	}
+	if d = rollout.Duration(d.Std().Truncate(unit)); d == 0 {
+		return "0 s"
+	}
+	return d.String()
+}
+
+// age is a span in its largest unit: 40 s, 5 min, 3 h, 2 d.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", max(0, d)/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	}
+	return fmt.Sprintf("%d d", d/(24*time.Hour))
+}
+
+// ago says when t was. A time to come, as on a server whose clock runs faster than it tells, is given as it is.
+func ago(t, now time.Time) string {
+	if toCome(t, now) {
+		return "on " + t.Format("2006-01-02 15:04")
+	}
+	return age(now.Sub(t)) + " ago"
+}
+
+// toCome allows for clocks that differ a little.
+func toCome(t, now time.Time) bool { return t.After(now.Add(time.Minute)) }
+
+// wrap breaks text into lines of at most statusWidth, the later ones indented by so many spaces. What stands before the
+// first word stays.
+func wrap(text string, indent int) string {
+	body := strings.TrimLeft(text, " ")
+	line := text[:len(text)-len(body)]
+	var lines []string
+	for i, word := range strings.Fields(body) {
+		switch {
+		case i == 0:
+			line += word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > statusWidth:
+			lines = append(lines, line)
+			line = strings.Repeat(" ", indent) + word
+		default:
+			line += " " + word
+		}
+	}
+	return strings.Join(append(lines, line), "\n")
+}
+
+// clip shortens s to n characters.
+func clip(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	return string(r[:max(0, n-1)]) + "…"
+}
+
+// terminalWidth is the number of columns that a table on w may have.
+func terminalWidth(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+			return columns
+		}
+	}
+	return plainWidth
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"text/tabwriter"
 	"time"
 
@@ -13,15 +14,19 @@ import (
 )
 
 func newToken(c *connection) *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := parent(&cobra.Command{
 		Use:   "token",
 		Short: "Create, list and revoke access tokens",
 		Long:  "Access tokens let people and programs use the operator API. Roles: viewer reads, operator applies and operates rollouts, admin also manages tokens and removes apps, edge reads snapshots only.",
-	}
+		Example: `  palier token create ci --role operator --ttl 90d
+  palier token list
+  palier token revoke ci`,
+	})
 	cmd.AddCommand(newTokenCreate(c), newTokenList(c), &cobra.Command{
 		Use: "revoke NAME", Short: "Make a token useless", Example: "  palier token revoke ci", Args: exactArgs("NAME"),
+		SuggestFor: []string{"delete", "remove", "rm"}, ValidArgsFunction: c.completeToken,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := c.call(cmd.Context(), http.MethodDelete, "/tokens/"+args[0], "", nil, nil); err != nil {
+			if err := c.call(cmd.Context(), http.MethodDelete, "/tokens/"+url.PathEscape(args[0]), "", nil, nil); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "token %s no longer works\n", args[0])
@@ -63,12 +68,13 @@ func newTokenCreate(c *connection) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&role, "role", "viewer", "viewer, operator, admin or edge")
 	cmd.Flags().StringVar(&ttl, "ttl", "", "how long it works, such as 90d; until it is revoked if left out")
+	offer(cmd, "role", cobra.FixedCompletions([]cobra.Completion{"viewer", "operator", "admin", "edge"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 func newTokenList(c *connection) *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Short: "List the tokens, never their secrets", Example: "  palier token list", Args: exactArgs(),
+		Use: "list", SuggestFor: []string{"ls"}, Short: "List the tokens, never their secrets", Example: "  palier token list", Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var out admin.Items[admin.TokenView]
 			if err := c.get(cmd.Context(), "/tokens", &out); err != nil {
@@ -83,6 +89,9 @@ func newTokenList(c *connection) *cobra.Command {
 				expires := "never"
 				if !t.ExpiresAt.IsZero() {
 					expires = t.ExpiresAt.Format(time.DateTime)
+				}
+				if !t.ExpiresAt.IsZero() && !c.now().Before(t.ExpiresAt) {
+					expires += " (expired)"
 				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Name, t.Role, t.CreatedAt.Format(time.DateTime), expires)
 			}

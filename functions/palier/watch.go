@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/palier-ota/palier/internal/admin"
 	"github.com/palier-ota/palier/internal/rollout"
 )
 
@@ -25,15 +25,18 @@ func newRolloutWatch(c *connection) *cobra.Command {
 		Use:   "watch APP [ID]",
 		Short: "Follow a rollout live until it ends",
 		Long: `Watch redraws a rollout's state, phase, numbers and verdict every second until it ends; q leaves. Where the output is
-no terminal it prints a line for every change. The exit code is 0 when the rollout completed, 5 when it ended otherwise.`,
+no terminal it prints a line for every change, with --json one JSON document per line. The exit code is 0 when the rollout completed, 5 when it ended otherwise.`,
 		Example: "  palier rollout watch com.example.shop",
 		Args:    appAndMaybeID,
+
+		SuggestFor:        []string{"follow", "tail"},
+		ValidArgsFunction: c.completeRollout,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := c.pick(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
-			w := watcher{ctx: cmd.Context(), c: c, path: appPath(args[0], "rollouts", id, "metrics")}
+			w := watcher{ctx: cmd.Context(), c: c, app: args[0], id: id}
 			if f, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) && !c.json {
 				return w.draw(f)
 			}
@@ -46,22 +49,19 @@ no terminal it prints a line for every change. The exit code is 0 when the rollo
 type watcher struct {
 	ctx     context.Context
 	c       *connection
-	path    string
-	last    admin.MetricsView
+	app, id string
+	seen    look
 	history []string
 	err     error
 }
 
 // fetched is one answer of the server, as a message of the terminal loop.
 type fetched struct {
-	metrics admin.MetricsView
-	err     error
+	look
+	err error
 }
 
-func (w watcher) fetch() (m admin.MetricsView, err error) {
-	err = w.c.get(w.ctx, w.path, &m)
-	return m, err
-}
+func (w watcher) fetch() (look, error) { return w.c.look(w.ctx, w.app, w.id) }
 
 // outcome is the error that ends a watch with the right exit code.
 func outcome(s rollout.RolloutState) error {
@@ -71,47 +71,65 @@ func outcome(s rollout.RolloutState) error {
 	return errExit(exitNotHealthy)
 }
 
-// print writes a line for every change.
+// print writes a line for every change, until the rollout or the context ends.
 func (w watcher) print(out io.Writer) error {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	said := ""
 	for {
-		m, err := w.fetch()
+		l, err := w.fetch()
+		if w.ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		if w.c.json {
-			if err := printJSON(out, m); err != nil {
+		if line := headline(l); line != said {
+			said = line
+			if err := w.tell(out, l); err != nil {
 				return err
 			}
-		} else if line := headline(m); line != said {
-			fmt.Fprintln(out, line)
-			said = line
 		}
-		if !m.Rollout.State.Live() {
-			return outcome(m.Rollout.State)
+		if !l.Rollout.State.Live() {
+			return outcome(l.Rollout.State)
 		}
 		select {
 		case <-w.ctx.Done():
-			return w.ctx.Err()
+			return nil
 		case <-tick.C:
 		}
 	}
 }
 
-// headline is a rollout in one line that changes only when something worth telling did.
-func headline(m admin.MetricsView) string {
-	line := describe(m.Rollout)
-	if m.Rollout.State.Live() {
-		return fmt.Sprintf("%s; verdict %s (%s)", line, m.Verdict.Decision, m.Verdict.Code)
+// tell writes one line.
+func (w watcher) tell(out io.Writer, l look) (err error) {
+	if w.c.json {
+		enc := json.NewEncoder(out)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(l.MetricsView)
 	}
-	return line + ": " + m.Rollout.Reason
+	_, err = fmt.Fprintln(out, headline(l))
+	return err
+}
+
+// headline is a rollout in one line that changes only when something worth telling did.
+func headline(l look) string {
+	line := describe(l.Rollout)
+	switch {
+	case l.Rollout.State.Live():
+		return fmt.Sprintf("%s; verdict %s (%s)", line, l.Verdict.Decision, l.Verdict.Code)
+	case l.Rollout.Reason == "":
+		return line
+	}
+	return line + ": " + l.Rollout.Reason
 }
 
 // draw runs the live view.
 func (w watcher) draw(out *os.File) error {
 	end, err := tea.NewProgram(w, tea.WithContext(w.ctx), tea.WithOutput(out)).Run()
+	if w.ctx.Err() != nil {
+		return nil
+	}
 	if err != nil && !errors.Is(err, tea.ErrInterrupted) {
 		return fmt.Errorf("drawing: %w", err)
 	}
@@ -122,7 +140,7 @@ func (w watcher) draw(out *os.File) error {
 	if final.err != nil {
 		return final.err
 	}
-	return outcome(final.last.Rollout.State)
+	return outcome(final.seen.Rollout.State)
 }
 
 // Init asks for the first numbers.
@@ -130,8 +148,8 @@ func (w watcher) Init() tea.Cmd { return w.ask(0) }
 
 func (w watcher) ask(after time.Duration) tea.Cmd {
 	return tea.Tick(after, func(time.Time) tea.Msg {
-		m, err := w.fetch()
-		return fetched{m, err}
+		l, err := w.fetch()
+		return fetched{l, err}
 	})
 }
 
@@ -147,11 +165,11 @@ func (w watcher) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			w.err = msg.err
 			return w, tea.Quit
 		}
-		if line := headline(msg.metrics); len(w.history) == 0 || w.history[len(w.history)-1] != line {
+		if line := headline(msg.look); len(w.history) == 0 || w.history[len(w.history)-1] != line {
 			w.history = append(w.history, line)
 		}
-		w.last = msg.metrics
-		if !w.last.Rollout.State.Live() {
+		w.seen = msg.look
+		if !w.seen.Rollout.State.Live() {
 			return w, tea.Quit
 		}
 		return w, w.ask(watchInterval)
@@ -162,16 +180,16 @@ func (w watcher) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 // View draws the rollout, and below it what changed while watching.
 func (w watcher) View() tea.View {
 	var b strings.Builder
-	if w.last.Rollout.ID == "" {
+	if w.seen.Rollout.ID == "" {
 		return tea.NewView("asking the server …\n")
 	}
-	if err := printStatus(&b, w.last); err != nil {
-		return tea.NewView(err.Error())
-	}
+	printStatus(&b, w.seen)
 	b.WriteString("\n")
 	for _, line := range w.history[max(0, len(w.history)-6):] {
-		fmt.Fprintf(&b, "· %s\n", line)
+		fmt.Fprintln(&b, wrap("· "+line, 2))
 	}
-	b.WriteString("\nq leaves; the rollout goes on\n")
+	if w.seen.Rollout.State.Live() {
+		b.WriteString("\nq leaves; the rollout goes on\n")
+	}
 	return tea.NewView(b.String())
 }

@@ -38,7 +38,10 @@ func (s *Service) apply(ctx context.Context, app string, tree map[string]any, op
 	}
 	state, err := s.change(ctx, load, func(before rollout.State) (rollout.State, []rollout.Event, error) {
 		after, changes, err := nextState(before, tree, opts.prune)
-		result.Changes = changes
+		if rollout.CodeOf(err) != "" {
+			err = refusal("the document", err)
+		}
+		result.Changes, result.Warnings = changes, warnApply(before, after)
 		if err != nil || len(changes) == 0 || opts.dryRun {
 			return before, nil, err
 		}
@@ -65,7 +68,7 @@ func subject(app string, changes []Change) string {
 func nextState(before rollout.State, tree map[string]any, prune bool) (rollout.State, []Change, error) {
 	wanted, problems := desired(before, tree, prune)
 	if len(problems) > 0 {
-		return before, nil, (&shape{problems: problems}).err("the document")
+		return before, nil, invalid(CodeMalformed, "the document", problems[:min(len(problems), maxProblems)], len(problems))
 	}
 	changes, err := differences(before, wanted)
 	if err != nil {
@@ -79,7 +82,8 @@ func nextState(before rollout.State, tree map[string]any, prune bool) (rollout.S
 }
 
 // settle lets the domain make each change, which checks it and sets what the server sets: a channel's number, what its
-// devices keep, and which bundles were served. It reports every refusal, not only the first.
+// devices keep, and which bundles were served. It reports every refusal, not only the first, but none that only follows
+// from another: a channel is not told that a bundle is missing which is there and refused.
 func settle(before, wanted rollout.State, changes []Change) (rollout.State, error) {
 	after := before
 	after.App, after.Segments, after.Devices, after.Plans = wanted.App, wanted.Segments, wanted.Devices, wanted.Plans
@@ -110,6 +114,9 @@ func settle(before, wanted rollout.State, changes []Change) (rollout.State, erro
 	for _, c := range channelsToSet(wanted, changes) { // once all bundles are there that channels may point at
 		state, err := after.WithChannel(c)
 		after = state
+		if rollout.CodeOf(err) == rollout.CodeUnknownBundle && wanted.Bundles[c.Bundle].Version != "" {
+			continue
+		}
 		note(fmt.Sprintf("channels[%s]", c.Name), err)
 	}
 	if len(refusals) > 0 {

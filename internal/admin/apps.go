@@ -27,7 +27,7 @@ func (s *Service) routeApps(r router) {
 		method: http.MethodGet, path: "/apps", id: "list-apps", summary: "List apps", tag: "apps", role: Viewer,
 	}, s.listApps)
 	register(r, call{
-		method: http.MethodPut, path: "/apps/{app}", id: "apply-app", summary: "Apply an app's document", tag: "apps", role: Operator,
+		method: http.MethodPut, path: "/apps/{app}", id: "apply-app", summary: "Apply an app's document", tag: "apps", role: Operator, dryRun: true,
 		body: reflect.TypeFor[Document](), bodyLimit: maxDocument, example: exampleDocument(), errors: []int{400, 409, 413, 415},
 	}, func(ctx context.Context, in *applyInput) (*object[ApplyResult], error) {
 		tree, err := parseObject(contentType(ctx), in.RawBody)

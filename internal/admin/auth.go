@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -41,23 +42,37 @@ func caller(ctx context.Context) Principal {
 func (s *Service) Authenticate(ctx context.Context, authorization string) (Principal, error) {
 	scheme, secret, _ := strings.Cut(strings.TrimSpace(authorization), " ")
 	if scheme == "" {
-		return Principal{}, unauthorized(CodeMissingToken, "send the header Authorization: Bearer TOKEN; `palier token` makes tokens")
+		return Principal{}, unauthorized(CodeMissingToken, "send the header Authorization: Bearer TOKEN; `palier token create` makes tokens")
 	}
 	secret = strings.TrimSpace(secret)
-	if !strings.EqualFold(scheme, "bearer") || !wellFormed(secret) {
-		return Principal{}, unauthorized(CodeInvalidToken, "the Authorization header is not Bearer and a token")
+	if !strings.EqualFold(scheme, "bearer") {
+		return Principal{}, unauthorized(CodeInvalidToken, "the Authorization header must be Bearer and a token")
+	}
+	if !wellFormed(secret) {
+		return Principal{}, unauthorized(CodeInvalidToken, fmt.Sprintf(
+			"the token is malformed: a token has %d to %d printable characters without spaces, and one made by `palier token create` begins with %s",
+			minTokenLength, maxTokenLength, tokenPrefix))
 	}
 	token, err := s.tokens.Find(ctx, sha256.Sum256([]byte(secret)))
 	if errors.Is(err, store.ErrNotFound) {
-		return Principal{}, unauthorized(CodeInvalidToken, "this token is unknown or was revoked: ask an admin for another")
+		return Principal{}, unauthorized(CodeInvalidToken, "this token is unknown or was revoked: ask an admin for another"+unlikely(secret))
 	}
 	if err != nil {
 		return Principal{}, err
 	}
-	if !token.ExpiresAt.IsZero() && !s.now().Before(token.ExpiresAt) {
+	if expired(token, s.now()) {
 		return Principal{}, unauthorized(CodeExpiredToken, "this token expired: ask an admin for another")
 	}
 	return Principal{Name: token.Name, Role: Role(token.Role), Apps: token.Apps, ExpiresAt: token.ExpiresAt}, nil
+}
+
+// unlikely points out that an unknown token does not look like one that was copied whole. A first token, which people
+// choose, need not.
+func unlikely(secret string) string {
+	if strings.HasPrefix(secret, tokenPrefix) {
+		return ""
+	}
+	return "; those made by `palier token create` begin with " + tokenPrefix
 }
 
 func unauthorized(code, message string) *Error {

@@ -19,7 +19,7 @@ func readBody[T any](contentType string, body []byte) (T, error) {
 	}
 	s := shape{}
 	s.check("", tree, reflect.TypeFor[T]())
-	if err := s.err("the body"); err != nil {
+	if err := s.err("the request"); err != nil {
 		return out, err
 	}
 	raw, err := json.Marshal(tree)

@@ -55,7 +55,7 @@ func readDocument(app string, tree map[string]any) error {
 	s := shape{readOnly: readOnlyFields()}
 	s.check("", tree, reflect.TypeFor[Document]())
 	if id, given := tree["app"].(string); given && id != app {
-		s.add("app", "is %s, but the address is for %s", clip(id), clip(app))
+		s.add("app", "%s is not the %s of the address", clip(id), clip(app))
 	}
 	return s.err("the document")
 }
@@ -103,43 +103,64 @@ func fieldsAsJSON(v any) (map[string]json.RawMessage, error) {
 
 // part is one list of a Document: how it is called, what names an entry and what a new entry looks like.
 type part[T any] struct {
+	entryKey
 	list  string // the document's field
 	kind  string // what one entry is called
-	key   string // the entry's field that names it
-	fold  bool   // names are compared in lower case
 	fresh func(name string) T
 }
 
+// entryKey is what names an entry of a list.
+type entryKey struct {
+	key   string // the entry's field that holds its name
+	lower bool   // names are compared in lower case
+}
+
+// fold returns the key under which an entry called name is kept.
+func (k entryKey) fold(name string) string {
+	if k.lower {
+		return strings.ToLower(name)
+	}
+	return name
+}
+
+// entryKeys has the types of a document's entries.
+func entryKeys() map[reflect.Type]entryKey {
+	return map[reflect.Type]entryKey{
+		reflect.TypeFor[rollout.Bundle]():  bundlePart().entryKey,
+		reflect.TypeFor[rollout.Channel](): channelPart().entryKey,
+		reflect.TypeFor[rollout.Segment](): segmentPart().entryKey,
+		reflect.TypeFor[rollout.Device]():  devicePart().entryKey,
+		reflect.TypeFor[rollout.Plan]():    planPart().entryKey,
+	}
+}
+
 func bundlePart() part[rollout.Bundle] {
-	return part[rollout.Bundle]{list: "bundles", kind: "bundle", key: "version",
+	return part[rollout.Bundle]{list: "bundles", kind: "bundle", entryKey: entryKey{key: "version"},
 		fresh: func(v string) rollout.Bundle { return rollout.Bundle{Version: v} }}
 }
 
 func channelPart() part[rollout.Channel] {
-	return part[rollout.Channel]{list: "channels", kind: "channel", key: "name", fresh: rollout.NewChannel}
+	return part[rollout.Channel]{list: "channels", kind: "channel", entryKey: entryKey{key: "name"}, fresh: rollout.NewChannel}
 }
 
 func segmentPart() part[rollout.Segment] {
-	return part[rollout.Segment]{list: "segments", kind: "segment", key: "name",
+	return part[rollout.Segment]{list: "segments", kind: "segment", entryKey: entryKey{key: "name"},
 		fresh: func(n string) rollout.Segment { return rollout.Segment{Name: n} }}
 }
 
 func devicePart() part[rollout.Device] {
-	return part[rollout.Device]{list: "devices", kind: "device", key: "device_id", fold: true,
+	return part[rollout.Device]{list: "devices", kind: "device", entryKey: entryKey{key: "device_id", lower: true},
 		fresh: func(id string) rollout.Device { return rollout.Device{DeviceID: id} }}
 }
 
 func planPart() part[rollout.Plan] {
-	return part[rollout.Plan]{list: "plans", kind: "plan", key: "name",
+	return part[rollout.Plan]{list: "plans", kind: "plan", entryKey: entryKey{key: "name"},
 		fresh: func(n string) rollout.Plan { return rollout.Plan{Name: n} }}
 }
 
-// name returns the key under which an entry called name is kept.
-func (p part[T]) name(name string) string {
-	if p.fold {
-		return strings.ToLower(name)
-	}
-	return name
+// path is how paths call the i-th entry of the part's list.
+func (p part[T]) path(i int, entry any) string {
+	return p.list + "[" + entryName(i, entry, reflect.TypeFor[T]()) + "]"
 }
 
 // merge lays the part's entries in tree over those of before. With prune, entries that tree does not have are left out of
@@ -153,16 +174,16 @@ func (p part[T]) merge(before map[string]T, tree map[string]any, prune bool) (ma
 	list, _ := tree[p.list].([]any)
 	seen := map[string]bool{}
 	for i, item := range list {
-		path := fmt.Sprintf("%s[%d]", p.list, i)
+		path := p.path(i, item)
 		fields, _ := item.(map[string]any)
 		given, _ := fields[p.key].(string)
-		name := p.name(given)
+		name := p.fold(given)
 		switch {
 		case name == "":
 			problems = append(problems, Problem{Path: path + "." + p.key, Message: "is missing"})
 			continue
 		case seen[name]:
-			problems = append(problems, Problem{Path: path + "." + p.key, Message: fmt.Sprintf("%s %q is in the list twice", p.kind, clip(name))})
+			problems = append(problems, Problem{Path: path + "." + p.key, Message: fmt.Sprintf("%s %q is listed twice; list it once", p.kind, clip(name))})
 			continue
 		}
 		seen[name] = true

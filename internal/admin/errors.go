@@ -45,7 +45,7 @@ type Problem struct {
 type Error struct {
 	Code    string    `json:"error" doc:"Stable code in snake_case" example:"not_found"`
 	Message string    `json:"message" doc:"What happened and what to do about it"`
-	Details []Problem `json:"details,omitempty" doc:"Each thing that is wrong, when there may be several"`
+	Details []Problem `json:"details,omitempty" doc:"Each thing that is wrong, where that can be told; of very many the first"`
 
 	status int
 	header http.Header
@@ -68,8 +68,23 @@ func notFound(kind, name string) *Error {
 	return refuse(http.StatusNotFound, CodeNotFound, "there is no %s %q", kind, clip(name))
 }
 
-func invalid(code, message string, problems []Problem) *Error {
-	return &Error{Code: code, Message: message, Details: problems, status: http.StatusBadRequest}
+// invalid refuses thing for its problems, of which found were found and at least one is given.
+func invalid(code, thing string, problems []Problem, found int) *Error {
+	return &Error{Code: code, Message: sum(thing, problems, found), Details: problems, status: http.StatusBadRequest}
+}
+
+// sum is the message that goes with problems: the problem itself when it is alone, else how many there are.
+func sum(thing string, problems []Problem, found int) string {
+	first := problems[0]
+	switch {
+	case found == 1 && first.Path == "":
+		return first.Message
+	case found == 1:
+		return first.Path + ": " + first.Message
+	case found > len(problems):
+		return fmt.Sprintf("%d problems in %s, of which the first %d are listed", found, thing, len(problems))
+	}
+	return fmt.Sprintf("%d problems in %s", found, thing)
 }
 
 func retryLater(status int, code, message string, after time.Duration) *Error {
@@ -89,7 +104,7 @@ func failure(err error) (*Error, bool) {
 	case errors.As(err, &known):
 		return known, true
 	case rollout.CodeOf(err) != "":
-		return refusal(err), true
+		return refusal("the request", err), true
 	case errors.As(err, &tooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, CodeTooLarge, "%s", tooLarge.Error()), true
 	case errors.Is(err, store.ErrInvalid):
@@ -110,9 +125,9 @@ func failure(err error) (*Error, bool) {
 		"something went wrong on the server: its log has the cause"), false
 }
 
-// refusal turns what the domain refused into an answer. One kind of refusal keeps its own code; a mixture is
+// refusal turns what the domain refused of thing into an answer. One kind of refusal keeps its own code; a mixture is
 // invalid_document, and the details have the codes.
-func refusal(err error) *Error {
+func refusal(thing string, err error) *Error {
 	var list rollout.Errors
 	if !errors.As(err, &list) {
 		var one rollout.Error
@@ -130,11 +145,7 @@ func refusal(err error) *Error {
 			problems = append(problems, Problem{Path: e.Field, Code: e.Code, Message: e.Message})
 		}
 	}
-	message := list[0].Error()
-	if more := len(list) - 1; more > 0 {
-		message += fmt.Sprintf(" (and %d more: see details)", more)
-	}
-	return &Error{Code: code, Message: message, Details: problems, status: status}
+	return &Error{Code: code, Message: sum(thing, problems, len(list)), Details: problems, status: status}
 }
 
 // refusalStatus returns the HTTP status of a domain code: 404 for a rollout that is not there, 409 for what is well formed

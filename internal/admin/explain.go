@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/palier-ota/palier/internal/capgo"
 	"github.com/palier-ota/palier/internal/resolve"
@@ -85,10 +88,17 @@ func (s *Service) explain(ctx context.Context, in *explainInput) (*object[Explai
 	if err != nil {
 		return nil, err
 	}
+	facts = facts.Of(spec.Generation)
+	state, err := s.load(ctx, in.App)
+	if err != nil {
+		return nil, err
+	}
 	decision, steps := snapshot.Explain(check, &facts)
+	past := pastOf(state, decision, s.now())
 	return answerWith(ExplainView{
-		App: in.App, DeviceID: check.DeviceID, Revision: spec.Revision, Steps: steps, Assumed: assumed,
-		Decision: viewDecision(decision, check), Summary: summarise(decision, check),
+		App: in.App, DeviceID: check.DeviceID, Revision: spec.Revision, Assumed: assumed,
+		Steps:    slices.Insert(steps, max(0, len(steps)-1), past...), // the decision stays last
+		Decision: viewDecision(decision, check), Summary: summarise(decision, check, past),
 		Facts: DeviceView{DeviceID: check.DeviceID, Channel: facts.Channel, SetBy: facts.SetBy, Failed: facts.Failed, Consented: facts.Consented},
 	}), nil
 }
@@ -118,12 +128,30 @@ func readCheck(r *capgo.Request, in *explainInput, versions []string) (map[strin
 	if err != nil {
 		return nil, err
 	}
-	if refusal := r.ParseCheck(body); refusal != nil {
-		return nil, invalid(CodeInvalidParameter, "no device could ask this: "+refusal.Message, []Problem{
-			{Path: refusal.Field, Code: refusal.Code, Message: refusal.Problem},
-		})
+	refusal := r.ParseCheck(body)
+	switch {
+	case refusal == nil:
+		return assumed, nil
+	case refusal.Field == "device_id":
+		e := refuse(http.StatusBadRequest, CodeInvalidParameter,
+			"the device id must be a UUID of 36 characters, such as 00009a6b-eefe-490a-9c60-8e965132ae51: %q is none", clip(in.DeviceID))
+		e.Details = []Problem{{Path: refusal.Field, Code: refusal.Code, Message: refusal.Problem}}
+		return nil, e
 	}
-	return assumed, nil
+	return nil, invalid(CodeInvalidParameter, "the request", []Problem{{Path: refusal.Field, Code: refusal.Code, Message: refusal.Problem}}, 1)
+}
+
+// pastOf tells, in a step of its own, how the last rollout on the device's channel ended, if any did: that is why a
+// device has another bundle than it had before.
+func pastOf(s rollout.State, d resolve.Decision, now time.Time) []resolve.Step {
+	if d.Channel == nil {
+		return nil
+	}
+	last, found := lastEnded(s, d.Channel.Name, "")
+	if !found {
+		return nil
+	}
+	return []resolve.Step{{Name: "last rollout", Passed: last.State == rollout.Completed, Detail: history(last, now)}}
 }
 
 // newestMajor returns the major version of the newest bundle as a native version: one that no policy calls outdated.
@@ -156,8 +184,8 @@ func viewDecision(d resolve.Decision, c *resolve.Check) DecisionView {
 	return v
 }
 
-// summarise says the decision in a sentence.
-func summarise(d resolve.Decision, c *resolve.Check) string {
+// summarise says the decision in a sentence, and in another what happened on the channel before if nothing happens now.
+func summarise(d resolve.Decision, c *resolve.Check, past []resolve.Step) string {
 	var text strings.Builder
 	switch d.Reason {
 	case resolve.Offer:
@@ -172,7 +200,11 @@ func summarise(d resolve.Decision, c *resolve.Check) string {
 	}
 	fmt.Fprintf(&text, " on channel %q", d.Channel.Name)
 	if d.Rollout == nil {
-		return text.String() + ", where no rollout runs."
+		text.WriteString(", where no rollout runs.")
+		for _, step := range past {
+			fmt.Fprintf(&text, " Before that, %s.", step.Detail)
+		}
+		return text.String()
 	}
 	standing := "has not admitted it yet"
 	if d.Admitted {

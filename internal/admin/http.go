@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -61,7 +62,7 @@ func fromHuma(model *huma.ErrorModel) *Error {
 		if len(problems) == 0 {
 			return malformed(errors.New(model.Detail))
 		}
-		return invalid(CodeInvalidParameter, problems[0].Path+": "+problems[0].Message, problems)
+		return invalid(CodeInvalidParameter, "the request", problems, len(problems))
 	case http.StatusRequestEntityTooLarge:
 		return refuse(model.Status, CodeTooLarge, "the body is too large (%s): send less, or split the document and apply the parts in turn", model.Detail)
 	case http.StatusRequestTimeout:
@@ -91,15 +92,23 @@ func contentType(ctx context.Context) string {
 	return text
 }
 
-// guard lets a call through when its token may make it, and gives it a deadline.
-func (s *Service) guard(needed Role) func(huma.Context, func(huma.Context)) {
+// needed returns the role for this request. Whether it is a dry run is read as the call itself will read it.
+func (c call) needed(ctx huma.Context) Role {
+	if dry, err := strconv.ParseBool(ctx.Query("dry_run")); c.dryRun && err == nil && dry {
+		return Viewer
+	}
+	return c.role
+}
+
+// guard lets a request through when its token may make the call, and gives it a deadline.
+func (s *Service) guard(asked call) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		c, cancel := context.WithTimeout(ctx.Context(), s.deadline)
 		defer cancel()
 		_, w := humago.Unwrap(ctx)
 		principal, err := s.admit(c, ctx.RemoteAddr(), ctx.Header("Authorization"))
 		if err == nil {
-			err = authorize(principal, needed, ctx.Param("app"))
+			err = authorize(principal, asked.needed(ctx), ctx.Param("app"))
 		}
 		if err != nil {
 			writeError(w, s.answer(c, ctx.Operation().OperationID, err))

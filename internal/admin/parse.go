@@ -53,7 +53,7 @@ func parse(contentType string, body []byte) (any, error) {
 }
 
 func malformed(err error) *Error {
-	return invalid(CodeMalformed, "the body cannot be read: "+err.Error(), nil)
+	return refuse(http.StatusBadRequest, CodeMalformed, "the body cannot be read: %s", err.Error())
 }
 
 // parseObject is parse for bodies that must be objects.

@@ -80,7 +80,7 @@ func routeResource[T, V any](r router, res resource[T, V]) {
 func routeReads[T, V any](r router, res resource[T, V]) {
 	s, p := r.service, res.part
 	register(r, call{
-		method: http.MethodGet, path: p.path(), id: "list-" + p.list, summary: "List " + p.list, tag: "resources", role: Viewer, errors: []int{404},
+		method: http.MethodGet, path: p.address(), id: "list-" + p.list, summary: "List " + p.list, tag: "resources", role: Viewer, errors: []int{404},
 	}, func(ctx context.Context, in *AppPath) (*object[Items[V]], error) {
 		state, err := s.load(ctx, in.App)
 		if err != nil {
@@ -89,13 +89,13 @@ func routeReads[T, V any](r router, res resource[T, V]) {
 		return answerWith(Items[V]{Items: res.list(state)}), nil
 	})
 	register(r, call{
-		method: http.MethodGet, path: p.path() + "/{name}", id: "get-" + p.kind, summary: "Show one " + p.kind, tag: "resources", role: Viewer, errors: []int{404},
+		method: http.MethodGet, path: p.address() + "/{name}", id: "get-" + p.kind, summary: "Show one " + p.kind, tag: "resources", role: Viewer, errors: []int{404},
 	}, func(ctx context.Context, in *NamePath) (*object[V], error) {
 		state, err := s.load(ctx, in.App)
 		if err != nil {
 			return nil, err
 		}
-		v, exists, err := res.get(ctx, state, p.name(in.Name))
+		v, exists, err := res.get(ctx, state, p.fold(in.Name))
 		if err == nil && !exists {
 			err = notFound(p.kind, in.Name)
 		}
@@ -107,7 +107,7 @@ func routeReads[T, V any](r router, res resource[T, V]) {
 func routeWrites[T, V any](r router, res resource[T, V]) {
 	s, p := r.service, res.part
 	register(r, call{
-		method: http.MethodPut, path: p.path() + "/{name}", id: "put-" + p.kind, summary: "Create or change one " + p.kind, tag: "resources", role: Operator,
+		method: http.MethodPut, path: p.address() + "/{name}", id: "put-" + p.kind, summary: "Create or change one " + p.kind, tag: "resources", role: Operator, dryRun: true,
 		body: reflect.TypeFor[T](), bodyLimit: maxDocument, example: res.example, errors: []int{400, 404, 409, 413, 415},
 	}, func(ctx context.Context, in *putInput) (*object[ApplyResult], error) {
 		fields, err := parseObject(contentType(ctx), in.RawBody)
@@ -121,26 +121,28 @@ func routeWrites[T, V any](r router, res resource[T, V]) {
 		return answerWith(result), err
 	})
 	register(r, call{
-		method: http.MethodDelete, path: p.path() + "/{name}", id: "delete-" + p.kind, summary: "Remove one " + p.kind, tag: "resources", role: Operator,
+		method: http.MethodDelete, path: p.address() + "/{name}", id: "delete-" + p.kind, summary: "Remove one " + p.kind, tag: "resources", role: Operator, dryRun: true,
 		errors: []int{404, 409},
 	}, func(ctx context.Context, in *deleteInput) (*object[ApplyResult], error) {
-		result, err := s.removeOne(ctx, in, p.kind, p.name(in.Name))
+		result, err := s.removeOne(ctx, in, p.kind, p.fold(in.Name))
 		return answerWith(result), err
 	})
 }
 
-// path returns where the part's entries are, below /api/v1.
-func (p part[T]) path() string { return "/apps/{app}/" + p.list }
+// address returns where the part's entries are, below /api/v1.
+func (p part[T]) address() string { return "/apps/{app}/" + p.list }
 
 // read checks the fields of one entry and gives them the name that the address says. The body may repeat it, but not say
 // another.
 func (p part[T]) read(fields map[string]any, name string) error {
 	s := shape{readOnly: readOnlyFields()}
-	s.check("", fields, reflect.TypeFor[T]())
-	if given, said := fields[p.key].(string); said && p.name(given) != p.name(name) {
-		s.add(p.key, "want %s as in the address, or leave it out", clip(name))
-	}
+	given := fields[p.key]
 	fields[p.key] = name
+	path := p.path(0, fields)
+	if text, ok := given.(string); given != nil && (!ok || p.fold(text) != p.fold(name)) {
+		s.add(path+"."+p.key, "want %s as in the address, or leave it out", clip(name))
+	}
+	s.check(path, fields, reflect.TypeFor[T]())
 	return s.err("the " + p.kind)
 }
 
@@ -232,6 +234,7 @@ func (s *Service) getDevice(ctx context.Context, state rollout.State, id string)
 	if err != nil {
 		return DeviceView{}, false, err
 	}
+	facts = facts.Of(state.Generation)
 	_, named := state.Devices[id]
 	known := named || facts.Channel != "" || len(facts.Failed) > 0 || len(facts.Consented) > 0
 	return DeviceView{
@@ -249,11 +252,13 @@ type clearFailedInput struct {
 func (s *Service) clearFailed(ctx context.Context, in *clearFailedInput) (*struct{}, error) {
 	id := strings.ToLower(in.Name)
 	load := func(ctx context.Context) (rollout.State, error) { return s.load(ctx, in.App) }
-	if _, err := load(ctx); err != nil {
+	state, err := load(ctx)
+	if err != nil {
 		return nil, err
 	}
 	cleared := false
-	err := s.devices.Update(ctx, in.App, id, func(f *resolve.Facts) bool {
+	err = s.devices.Update(ctx, in.App, id, func(f *resolve.Facts) bool {
+		*f = f.Of(state.Generation)
 		at := slices.Index(f.Failed, in.Version)
 		cleared = at >= 0
 		if cleared {

@@ -131,9 +131,16 @@ func (s *Service) startRollout(ctx context.Context, in *startInput) (*object[Rol
 		ID: s.newID(at), Salt: salt, Channel: body.Channel, Bundle: body.Bundle, Plan: body.Plan.Plan,
 		StartsAt: body.StartsAt, Hotfix: body.Hotfix, Actor: caller(ctx).Name, Reason: body.Reason, At: at,
 	}
-	return s.transit(ctx, in.App, req.ID, func(state rollout.State) (rollout.Transition, error) {
+	var warnings []string
+	view, err := s.transit(ctx, in.App, req.ID, func(state rollout.State) (rollout.Transition, error) {
+		warnings = warnStart(state, req.Channel, req.Bundle, at)
 		return rollout.Start(state, req)
 	})
+	if err != nil {
+		return nil, err
+	}
+	view.Body.Warnings = warnings
+	return view, nil
 }
 
 func (s *Service) operate(ctx context.Context, in *operateInput, verb rollout.Verb) (*object[RolloutView], error) {

@@ -33,6 +33,7 @@ type call struct {
 	summary      string
 	tag          string
 	role         Role
+	dryRun       bool         // with dry_run=true it writes nothing, and the role Viewer is enough
 	body         reflect.Type // of the request; nil when there is none
 	bodyOptional bool
 	bodyLimit    int64
@@ -51,10 +52,10 @@ type router struct {
 func register[I, O any](r router, c call, h func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{
 		Method: c.method, Path: prefix + c.path, OperationID: c.id, Summary: c.summary, Tags: []string{c.tag},
-		Description:   fmt.Sprintf("Needs the role %s.", c.role),
+		Description:   c.needs(),
 		DefaultStatus: c.success,
 		Security:      []map[string][]string{{"token": {}}},
-		Middlewares:   huma.Middlewares{r.service.guard(c.role)},
+		Middlewares:   huma.Middlewares{r.service.guard(c)},
 		Responses:     r.errorResponses(append(c.errors, 401, 403, 429, 500, 503)),
 	}
 	if c.body != nil {
@@ -73,6 +74,14 @@ func register[I, O any](r router, c call, h func(context.Context, *I) (*O, error
 	if c.body != nil {
 		r.describeBody(op.RequestBody, c)
 	}
+}
+
+// needs says in a sentence which role the call needs.
+func (c call) needs() string {
+	if c.dryRun {
+		return fmt.Sprintf("Needs the role %s; a dry run, %s.", c.role, Viewer)
+	}
+	return fmt.Sprintf("Needs the role %s.", c.role)
 }
 
 // describeBody documents a body that the call reads itself.
@@ -134,7 +143,7 @@ func describe(version string) huma.Config {
 			Components: &huma.Components{
 				Schemas: schemas,
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"token": {Type: "http", Scheme: "bearer", Description: "An access token, made with `palier token` or POST /api/v1/tokens"},
+					"token": {Type: "http", Scheme: "bearer", Description: "An access token, made with `palier token create` or POST /api/v1/tokens"},
 				},
 			},
 			Tags: []*huma.Tag{

@@ -6,7 +6,10 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
+	"unicode"
 )
 
 // maxProblems is how many problems of one body are reported; more would help nobody.
@@ -18,6 +21,7 @@ const maxProblems = 50
 type shape struct {
 	readOnly map[string]bool
 	problems []Problem
+	found    int // the problems, and those beyond maxProblems that were not kept
 }
 
 // err returns what is wrong with the thing that was checked, or nil.
@@ -25,8 +29,7 @@ func (s *shape) err(thing string) error {
 	if len(s.problems) == 0 {
 		return nil
 	}
-	first := s.problems[0]
-	return invalid(CodeMalformed, fmt.Sprintf("%s cannot be read: %s %s; nothing was changed", thing, first.Path, first.Message), s.problems)
+	return invalid(CodeMalformed, thing, s.problems, s.found)
 }
 
 // formed is a type whose JSON has several forms.
@@ -36,6 +39,7 @@ type formed interface {
 }
 
 func (s *shape) add(path, format string, args ...any) {
+	s.found++
 	if len(s.problems) < maxProblems {
 		s.problems = append(s.problems, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
 	}
@@ -65,11 +69,11 @@ func (s *shape) check(path string, v any, t reflect.Type) {
 		s.checkList(path, v, t)
 	case reflect.String:
 		if _, ok := v.(string); !ok {
-			s.add(path, "want text, not %s%s", kindOf(v), quoteHint(v))
+			s.add(path, "%s%s", mismatch(v, "text"), quoteHint(v))
 		}
 	case reflect.Bool:
 		if _, ok := v.(bool); !ok {
-			s.add(path, "want true or false, not %s", kindOf(v))
+			s.add(path, "%s", mismatch(v, "true or false"))
 		}
 	default:
 		s.checkNumber(path, v, t)
@@ -83,8 +87,49 @@ func quoteHint(v any) string {
 	return ""
 }
 
+// mismatch says that v is not what is wanted.
+func mismatch(v any, wanted string) string {
+	switch v := v.(type) {
+	case string:
+		return fmt.Sprintf("%q is not %s", clip(v), wanted)
+	case json.Number:
+		return fmt.Sprintf("%s is not %s", clip(v.String()), wanted)
+	case bool:
+		return fmt.Sprintf("%t is not %s", v, wanted)
+	}
+	return fmt.Sprintf("want %s, not %s", wanted, kindOf(v))
+}
+
+// misfit says why the number n cannot be a t.
+func misfit(n json.Number, t reflect.Type) string {
+	if t.Kind() != reflect.Float64 && strings.ContainsAny(n.String(), ".eE") {
+		return clip(n.String()) + " is not a whole number"
+	}
+	return clip(n.String()) + " is too large a number"
+}
+
+// entryName is how a path calls the i-th entry of a list: by its name if entries of the type have one, else by its index.
+func entryName(i int, item any, t reflect.Type) string {
+	if p, named := entryKeys()[t]; named {
+		fields, _ := item.(map[string]any)
+		if name, _ := fields[p.key].(string); showable(name) {
+			return p.fold(name)
+		}
+	}
+	return strconv.Itoa(i)
+}
+
+// showable reports whether a name can stand in a path: short, and of characters that show.
+func showable(name string) bool {
+	return name != "" && name == clip(name) && !strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) })
+}
+
 // checkText lets a type that reads its own JSON say what it thinks of v.
 func (s *shape) checkText(path string, v any, t reflect.Type) {
+	if t == reflect.TypeFor[time.Time]() {
+		s.checkTime(path, v)
+		return
+	}
 	raw, err := json.Marshal(v)
 	if err == nil {
 		err = json.Unmarshal(raw, reflect.New(t).Interface())
@@ -94,25 +139,32 @@ func (s *shape) checkText(path string, v any, t reflect.Type) {
 	}
 }
 
+func (s *shape) checkTime(path string, v any) {
+	text, ok := v.(string)
+	if _, err := time.Parse(time.RFC3339, text); !ok || err != nil {
+		s.add(path, "%s such as 2026-12-01T08:00:00Z", mismatch(v, "a time"))
+	}
+}
+
 func (s *shape) checkNumber(path string, v any, t reflect.Type) {
 	n, ok := v.(json.Number)
 	if !ok {
-		s.add(path, "want a number, not %s", kindOf(v))
+		s.add(path, "%s", mismatch(v, "a number"))
 		return
 	}
 	if err := json.Unmarshal([]byte(n), reflect.New(t).Interface()); err != nil {
-		s.add(path, "%s is no number that fits here", clip(n.String()))
+		s.add(path, "%s", misfit(n, t))
 	}
 }
 
 func (s *shape) checkList(path string, v any, t reflect.Type) {
 	list, ok := v.([]any)
 	if !ok {
-		s.add(path, "want a list, not %s", kindOf(v))
+		s.add(path, "%s", mismatch(v, "a list"))
 		return
 	}
 	for i, item := range list {
-		at := fmt.Sprintf("%s[%d]", path, i)
+		at := fmt.Sprintf("%s[%s]", path, entryName(i, item, t.Elem()))
 		if item == nil {
 			s.add(at, "want a value, not null")
 			continue
@@ -124,7 +176,7 @@ func (s *shape) checkList(path string, v any, t reflect.Type) {
 func (s *shape) checkStruct(path string, v any, t reflect.Type) {
 	object, ok := v.(map[string]any)
 	if !ok {
-		s.add(path, "want an object, not %s", kindOf(v))
+		s.add(path, "%s", mismatch(v, "an object"))
 		return
 	}
 	fields := fieldsOf(t)
@@ -168,7 +220,7 @@ func suggestion(key string, fields map[string]reflect.Type) string {
 	if best == "" {
 		return ""
 	}
-	return fmt.Sprintf("; did you mean %q?", best)
+	return fmt.Sprintf(" (did you mean %s?)", best)
 }
 
 // distance is the number of letters to add, drop or change to make b of a (Levenshtein's), cut off for long keys.

@@ -117,7 +117,7 @@ func checkToken(token store.Token, ttl time.Duration) error {
 		problems = append(problems, Problem{Path: "ttl", Message: "want a positive duration, or none for a token that does not expire"})
 	}
 	if len(problems) > 0 {
-		return invalid(CodeMalformed, "the token was not created", problems)
+		return invalid(CodeMalformed, "the request", problems, len(problems))
 	}
 	return nil
 }

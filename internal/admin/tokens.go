@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"reflect"
+	"time"
 
 	"github.com/palier-ota/palier/internal/rollout"
 	"github.com/palier-ota/palier/internal/store"
@@ -44,7 +45,7 @@ func (s *Service) routeTokens(r router) {
 		tokens, err := s.tokens.List(ctx)
 		views := make([]TokenView, len(tokens))
 		for i, token := range tokens {
-			views[i] = viewToken(token)
+			views[i] = viewToken(token, s.now())
 		}
 		return answerWith(Items[TokenView]{Items: views}), err
 	})
@@ -54,8 +55,15 @@ func (s *Service) routeTokens(r router) {
 	}, s.revokeToken)
 }
 
-func viewToken(t store.Token) TokenView {
-	return TokenView{Name: t.Name, Role: Role(t.Role), Apps: t.Apps, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt}
+func viewToken(t store.Token, now time.Time) TokenView {
+	return TokenView{
+		Name: t.Name, Role: Role(t.Role), Apps: t.Apps, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt, Expired: expired(t, now),
+	}
+}
+
+// expired reports whether t is good no more; one without an end always is.
+func expired(t store.Token, now time.Time) bool {
+	return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)
 }
 
 func (s *Service) createToken(ctx context.Context, in *tokenInput) (*object[NewTokenView], error) {
@@ -68,7 +76,7 @@ func (s *Service) createToken(ctx context.Context, in *tokenInput) (*object[NewT
 		return nil, err
 	}
 	s.log.InfoContext(ctx, "token created", "name", token.Name, "role", token.Role, "actor", caller(ctx).Name)
-	return answerWith(NewTokenView{TokenView: viewToken(token), Token: secret}), nil
+	return answerWith(NewTokenView{TokenView: viewToken(token, token.CreatedAt), Token: secret}), nil
 }
 
 func (s *Service) revokeToken(ctx context.Context, in *tokenPath) (*struct{}, error) {

@@ -31,6 +31,7 @@ type RolloutView struct {
 	Alarms         []rollout.Metric     `json:"alarms,omitempty" doc:"The metrics whose harm paused it"`
 	Waived         []rollout.Metric     `json:"waived,omitempty" doc:"Metrics whose alarm a person resumed from"`
 	Reason         string               `json:"reason,omitempty" doc:"Of the latest change"`
+	Actor          string               `json:"actor,omitempty" doc:"Who made the latest change: a token's name, or palier for the judge"`
 	Version        int64                `json:"version" doc:"Rises by one with every change"`
 	CreatedAt      time.Time            `json:"created_at"`
 	StartsAt       time.Time            `json:"starts_at,omitzero"`
@@ -38,6 +39,7 @@ type RolloutView struct {
 	EndedAt        time.Time            `json:"ended_at,omitzero"`
 	Supersedes     string               `json:"supersedes,omitempty"`
 	SupersededBy   string               `json:"superseded_by,omitempty"`
+	Warnings       []string             `json:"warnings,omitempty" doc:"At a start: what to think twice about"`
 }
 
 // ViewRollout returns r as operators see it at the instant now.
@@ -45,7 +47,7 @@ func ViewRollout(r rollout.Rollout, now time.Time) RolloutView {
 	v := RolloutView{
 		ID: r.ID, App: r.App, Channel: r.Channel, Bundle: r.Bundle, Baseline: r.Baseline,
 		State: r.State, Live: r.State.Live(), Phase: r.Phase, Phases: len(r.Plan.Phases), Percent: r.Percent,
-		PhaseStartedAt: r.PhaseStartedAt, Approved: r.Approved, Plan: r.Plan, Reason: r.Reason, Version: r.Version,
+		PhaseStartedAt: r.PhaseStartedAt, Approved: r.Approved, Plan: r.Plan, Reason: r.Reason, Actor: r.Actor, Version: r.Version,
 		CreatedAt: r.CreatedAt, StartsAt: r.StartsAt, PausedAt: r.PausedAt, EndedAt: r.EndedAt,
 		Waiting: r.Waiting, Alarms: r.Alarms, Waived: r.Waived,
 		Supersedes: r.Supersedes, SupersededBy: r.SupersededBy,
@@ -67,6 +69,7 @@ type ApplyResult struct {
 	Revision int64    `json:"revision" doc:"Of the app after the call; unchanged when nothing changed or on a dry run"`
 	Changes  []Change `json:"changes"`
 	DryRun   bool     `json:"dry_run"`
+	Warnings []string `json:"warnings,omitempty" doc:"What to think twice about"`
 }
 
 // AppSummary is one line of the list of apps.
@@ -139,6 +142,7 @@ type TokenView struct {
 	Apps      []string  `json:"apps,omitempty" doc:"The apps it is limited to; none means all"`
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	Expired   bool      `json:"expired,omitempty" doc:"It lets nobody in any more"`
 }
 
 // NewTokenView is a TokenView at the only moment when the secret is known.

@@ -130,8 +130,9 @@ func appendNoOffer(dst []byte, c *resolve.Check, d resolve.Decision) []byte {
 	return append(dst, '}')
 }
 
-// appendExtras appends the members that some errors have beside the three. Refusals by a version policy compare with the
-// native version, so theirs is the old version; the others say which bundle runs.
+// appendExtras appends the members that some errors have beside the three. The old version is the native one where the
+// channel's policy compared with that, and the running bundle elsewhere, also for the guard against bundles below the
+// native version, as on Capgo's server.
 func appendExtras(dst []byte, c *resolve.Check, d resolve.Decision) []byte {
 	switch d.Reason {
 	case resolve.KeyIDMismatch:
@@ -139,12 +140,12 @@ func appendExtras(dst []byte, c *resolve.Check, d resolve.Decision) []byte {
 		if d.Bundle != nil {
 			dst = appendMember(append(dst, ','), "bundleKeyId", d.Bundle.KeyID)
 		}
-	case resolve.DisableMajor, resolve.DisableMinor, resolve.DisablePatch, resolve.DisableMetadata, resolve.DisableUnderNative:
+	case resolve.DisableMajor, resolve.DisableMinor, resolve.DisablePatch, resolve.DisableMetadata, resolve.MisconfiguredChannel:
 		if d.Reason.MajorStep() {
 			dst = append(dst, `,"major":true`...)
 		}
 		dst = appendStep(dst, d.Bundle, c.VersionBuild)
-	case resolve.DisabledPlatform, resolve.PrivateChannel, resolve.MisconfiguredChannel, resolve.DisableProd, resolve.DisableDev,
+	case resolve.DisabledPlatform, resolve.PrivateChannel, resolve.DisableUnderNative, resolve.DisableProd, resolve.DisableDev,
 		resolve.DisableDevice, resolve.DisableEmulator, resolve.ConsentRequired:
 		dst = appendStep(dst, d.Bundle, c.VersionName)
 	}

@@ -71,8 +71,9 @@ func TestChannelCalls(t *testing.T) {
 		"old get, closed override":         {get(oldPlugin, "secret", "", ""), `{"channel":"secret","status":"override","allowSet":false}`, capgo.EffectNone},
 		"old get, public":                  {get(oldPlugin, "", "", ""), `{"channel":"stable","status":"default"}`, capgo.EffectNone},
 		"old get, default channel":         {get(oldPlugin, "", "", "beta"), `{"channel":"beta","status":"default"}`, capgo.EffectNone},
-		"old get, default channel hidden":  {get(oldPlugin, "", "", "secret"), "channel_not_found", capgo.EffectNone},
-		"old get, default channel of iOS":  {get(oldPlugin, "", "", "apple"), "channel_not_found", capgo.EffectNone},
+		"old get, default channel closed":  {get(oldPlugin, "", "", "secret"), `{"channel":"secret","status":"default"}`, capgo.EffectNone},
+		"old get, default channel of iOS":  {get(oldPlugin, "", "", "apple"), `{"channel":"apple","status":"default"}`, capgo.EffectNone},
+		"old get, no such default channel": {get(oldPlugin, "", "", "nope"), "channel_not_found", capgo.EffectNone},
 		"unset, device keeps it":           {unset(newPlugin, "secret"), `{"status":"ok"}`, capgo.EffectNone},
 		"old unset":                        {unset(oldPlugin, "beta"), `{"status":"ok"}`, capgo.EffectClear},
 		"old unset, override closed":       {unset(oldPlugin, "secret"), "cannot_override", capgo.EffectNone},
@@ -144,7 +145,11 @@ func TestChannelRequests(t *testing.T) {
 		"no plugin_version": {with(map[string]any{"plugin_version": nil}), ""},
 		"no version_os":     {with(map[string]any{"version_os": nil}), ""},
 		"no version_name":   {with(map[string]any{"version_name": nil}), capgo.CodeBody},
-		"bad plugin":        {with(map[string]any{"plugin_version": "x"}), capgo.CodeBody},
+		"bad plugin":        {with(map[string]any{"plugin_version": "x"}), ""},
+		"empty build":       {with(map[string]any{"version_build": ""}), ""},
+		"bad build":         {with(map[string]any{"version_build": "x"}), capgo.CodeSemver},
+		"no build":          {with(map[string]any{"version_build": nil}), capgo.CodeBody},
+		"null boolean":      {with(map[string]any{"is_prod": rawNull}), ""},
 		"numeric channel":   {with(map[string]any{"channel": 1}), capgo.CodeBody},
 		"other platform":    {with(map[string]any{"platform": "web"}), capgo.CodeBody},
 		"not JSON":          {[]byte("{"), capgo.CodeParse},
@@ -159,6 +164,9 @@ func TestChannelRequests(t *testing.T) {
 		if c.code == "" && (r.Channel != "beta" || !r.HasChannel || r.Check.DeviceID == "") {
 			t.Errorf("%s: %+v", name, r)
 		}
+		if c.code == "" && resolve.StoresChannelOnDevice(r.Check.Plugin) == (name == "bad plugin") {
+			t.Errorf("%s: the plugin counts as %+v", name, r.Check.Plugin)
+		}
 	}
 }
 
@@ -172,6 +180,7 @@ func TestChannelQueries(t *testing.T) {
 		"what 7.5 sends":   {list, "", capgo.CodeNoDeviceID},
 		"whole":            {whole, "", ""},
 		"empty":            {"", capgo.CodeQuery, capgo.CodeQuery},
+		"bad device":       {"device_id=x&" + whole, "", capgo.CodeQuery},
 		"bad escape":       {whole + "&x=%g0", capgo.CodeQuery, capgo.CodeQuery},
 		"bad UTF-8":        {whole + "&x=%ff", capgo.CodeQuery, capgo.CodeQuery},
 		"bad boolean":      {"is_prod=1&" + whole, capgo.CodeQuery, capgo.CodeQuery},
@@ -207,16 +216,16 @@ func TestChannelQueries(t *testing.T) {
 func TestManifestSizes(t *testing.T) {
 	info := strings.TrimSuffix(string(benchBody), "}")
 	entry := `{"file_name":"a","file_hash":"1","download_url":"https://x.example/a","more":[1]}`
-	for manifest, problem := range map[string]bool{
-		`[` + entry + ` , ` + entry + ` ]`: false, `[]`: false, `[ ]`: false,
-		`{}`: true, `null`: true, `"x"`: true, `[1]`: true, `[[]]`: true, `[{}]`: true,
-		`[{"file_name":"","file_hash":"1","download_url":"u"}]`: true, `[{"file_name":"a","file_hash":1,"download_url":"u"}]`: true,
-		`[` + strings.Repeat(entry+",", capgo.MaxManifest) + entry + `]`: true,
+	for manifest, want := range map[string]int{
+		`[` + entry + ` , ` + strings.Replace(entry, `"a"`, `"b"`, 1) + ` ]`: 2, `[` + entry + `,` + entry + `]`: 1, `[]`: 0, `[ ]`: 0,
+		`{}`: -1, `null`: -1, `"x"`: -1, `[1]`: -1, `[[]]`: -1, `[{} , ` + entry + `]`: 1,
+		`[{"file_name":"","file_hash":"1","download_url":"u"}]`: 1, `[{"file_name":"a","file_hash":1,"download_url":"u"}]`: 0,
+		`[` + strings.Repeat(entry+",", capgo.MaxManifest) + entry + `]`: -1, // -1 is refused
 	} {
 		var r capgo.Request
-		_, refusal := r.ParseManifestSize([]byte(info + `,"version":"4.0.3","manifest":` + manifest + `}`))
-		if (refusal != nil) != problem || problem && refusal.Code != capgo.CodeBody {
-			t.Errorf("%.60s: %+v", manifest, refusal)
+		files, refusal := r.ParseManifestSize([]byte(info + `,"version":"4.0.3","manifest":` + manifest + `}`))
+		if (refusal != nil) != (want < 0) || refusal != nil && refusal.Code != capgo.CodeBody || refusal == nil && len(files) != want {
+			t.Errorf("%.60s: %v %+v", manifest, files, refusal)
 		}
 	}
 	var r capgo.Request
@@ -236,5 +245,9 @@ func TestManifestSizes(t *testing.T) {
 	}
 	if all := string(capgo.AppendManifestSizes(nil, files, nil)); !strings.Contains(all, `"unknownFiles":2`) {
 		t.Error(all)
+	}
+	const unsaid = `"files":[{"file_name":null,"file_hash":"1","download_url":null,"error":"size_unknown"}]`
+	if got := string(capgo.AppendManifestSizes(nil, []rollout.ManifestFile{{FileHash: "1"}}, nil)); !strings.Contains(got, unsaid) {
+		t.Error(got)
 	}
 }

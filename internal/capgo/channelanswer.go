@@ -75,10 +75,7 @@ func GetChannel(s *resolve.Snapshot, c *resolve.Check, f *resolve.Facts, name st
 	}
 	ch := s.PublicChannel(c.Platform)
 	if c.DefaultChannel != "" {
-		ch = s.ChannelByName(c.DefaultChannel)
-		if ch != nil && !(ch.On(c.Platform) && (ch.Public || ch.AllowDeviceSelfSet)) {
-			ch = nil
-		}
+		ch = s.ChannelByName(c.DefaultChannel) // named, not used: whether it serves the device is for the update check to say
 	}
 	if ch == nil {
 		return channelNotFound()

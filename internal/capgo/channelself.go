@@ -4,7 +4,8 @@ import "github.com/palier-ota/palier/internal/resolve"
 
 // The four calls of /channel_self differ in which fields they demand.
 const (
-	// needsOfChannel are the fields of setChannel, getChannel and unsetChannel. A missing plugin_version counts as 0.0.0.
+	// needsOfChannel are the fields of setChannel, getChannel and unsetChannel. A missing plugin_version counts as 0.0.0,
+	// one that is no version as older than every line.
 	needsOfChannel fieldSet = 1<<fPlatform | 1<<fDeviceID | 1<<fAppID | 1<<fVersionBuild | 1<<fVersionName
 	// needsOfList are the fields that plugins 7.5 to 7.33 send to list channels.
 	needsOfList fieldSet = 1<<fPlatform | 1<<fAppID
@@ -36,7 +37,7 @@ func (r *Request) ParseUnset(query string, body []byte) *Refusal {
 }
 
 // ParseList reads the raw query string of GET on /channel_self into r.Check. Only the app and the platform must be
-// given: the plugins 7.5 to 7.33 do not say which device asks.
+// given: the plugins 7.5 to 7.33 do not say which device asks. So an id that is none is not held against the call.
 func (r *Request) ParseList(query string) *Refusal {
 	if refusal := r.readQuery(query); refusal != nil {
 		return refusal
@@ -46,6 +47,9 @@ func (r *Request) ParseList(query string) *Refusal {
 	}
 	if refusal := r.native(); refusal != nil {
 		return refusal
+	}
+	if _, ok := uuid(r.object.get(fDeviceID)); !ok {
+		r.object.forget(fDeviceID)
 	}
 	return ofQuery(r.fillChannel(needsOfList))
 }

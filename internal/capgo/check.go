@@ -43,9 +43,9 @@ func (m *memo) parse(s string) (resolve.Version, bool) {
 	return v, ok
 }
 
-// ParseCheck reads the body of POST /updates into r.Check, normalised as PROTOCOL.md 1.2 says, in that order: not JSON,
-// empty object, no device id, no app id, version_build that is no version, then the schema of the fields. It returns nil
-// when the Check is good. It does not allocate then.
+// ParseCheck reads the body of POST /updates into r.Check. Faults are looked for in the order of Capgo's server, and the
+// first one is the answer: not JSON, empty object, no device id, no app id, version_build that is no version, then the
+// schema of the fields. It returns nil when the Check is good. It does not allocate then.
 func (r *Request) ParseCheck(body []byte) *Refusal {
 	if refusal := r.readBody(body); refusal != nil {
 		return refusal
@@ -98,14 +98,15 @@ func (r *Request) ofApp() *Refusal {
 	return nil
 }
 
-// native coerces version_build to a version of three parts. A version_build that is no string is left to the schema.
+// native coerces version_build to a version of three parts. One that is empty or no string is left to the schema, which
+// differs between the calls; where it lets that through, the native version counts as 0.0.0.
 func (r *Request) native() *Refusal {
 	c := &r.Check
 	c.VersionBuild, c.Native = "", resolve.Version{}
-	if !r.object.texts.has(fVersionBuild) {
+	build := r.object.get(fVersionBuild)
+	if build == "" {
 		return nil
 	}
-	build := r.object.text[fVersionBuild]
 	v, ok := r.build.parse(build)
 	if !ok {
 		build = r.coerce(build)
@@ -117,14 +118,12 @@ func (r *Request) native() *Refusal {
 	return nil
 }
 
-// coerce completes a version with too few parts.
+// coerce completes a version with too few parts, and takes off what people put before one: spaces and a "v".
 func (r *Request) coerce(build string) string {
-	switch {
-	case build == rollout.Builtin || build == unknownVersion:
+	if build == rollout.Builtin || build == unknownVersion {
 		return "0.0.0"
-	case build == "":
-		return ""
 	}
+	build = strings.TrimPrefix(strings.TrimSpace(build), "v")
 	switch strings.Count(build, ".") {
 	case 0:
 		return r.object.join(build, ".0.0")
@@ -139,12 +138,15 @@ const unknownVersion = "unknown"
 
 // fill checks the schema of an update check and fills r.Check.
 func (r *Request) fill() *Refusal {
-	const required = 1<<fPlatform | 1<<fDeviceID | 1<<fAppID | 1<<fVersionBuild | 1<<fVersionOS | 1<<fVersionName | 1<<fPluginVersion
+	const required = 1<<fPlatform | 1<<fDeviceID | 1<<fAppID | 1<<fVersionBuild | 1<<fVersionName | 1<<fPluginVersion
 	if refusal := r.fillCommon(required); refusal != nil {
 		return refusal
 	}
 	if r.Check.Platform == resolve.PlatformOther {
 		return badField(fPlatform, "must be android, ios or electron")
+	}
+	if r.Check.VersionBuild == "" {
+		return badField(fVersionBuild, "must not be empty")
 	}
 	return r.fillRunning()
 }
@@ -184,6 +186,9 @@ const (
 // Required fields must be there; fields that are there must have their type.
 func (r *Request) fillCommon(required fieldSet) *Refusal {
 	o, c := &r.object, &r.Check
+	if o.others&boolFields != 0 {
+		o.forgetNulls(boolFields)
+	}
 	if required&^o.texts|o.seen()&textFields&^o.texts|(o.texts|o.others)&boolFields != 0 {
 		return o.mistyped(required)
 	}
@@ -191,12 +196,8 @@ func (r *Request) fillCommon(required fieldSet) *Refusal {
 		return refusal
 	}
 	c.Platform = platform(o.get(fPlatform))
-	c.PluginVersion, c.Plugin = o.get(fPluginVersion), resolve.Version{}
-	if c.PluginVersion != "" || required.has(fPluginVersion) {
-		var ok bool
-		if c.Plugin, ok = r.plugin.parse(c.PluginVersion); !ok {
-			return badField(fPluginVersion, "must be a semantic version")
-		}
+	if !r.fillPlugin() && required.has(fPluginVersion) {
+		return badField(fPluginVersion, "must be a semantic version")
 	}
 	c.KeyID = o.get(fKeyID)
 	if longer(c.KeyID, maxKeyID) {
@@ -213,6 +214,22 @@ func (r *Request) fillCommon(required fieldSet) *Refusal {
 	c.IsEmulator = o.trues.has(fIsEmulator)
 	c.IsProd = !o.falses.has(fIsProd)
 	return nil
+}
+
+// unreadablePlugin is what a plugin counts as whose version cannot be read: older than every line in use.
+var unreadablePlugin = resolve.Version{Major: 1}
+
+// fillPlugin fills the plugin's version, the zero one if it is not said, and reports whether it is a version.
+func (r *Request) fillPlugin() (ok bool) {
+	c := &r.Check
+	c.PluginVersion, c.Plugin = r.object.get(fPluginVersion), resolve.Version{}
+	if c.PluginVersion == "" {
+		return false
+	}
+	if c.Plugin, ok = r.plugin.parse(c.PluginVersion); !ok {
+		c.Plugin = unreadablePlugin
+	}
+	return ok
 }
 
 // mistyped returns the refusal for the first field that is missing or has another type than it must have.
@@ -266,6 +283,15 @@ func (o *object) empty(f field) bool {
 
 // null reports whether a field's value is null.
 func (o *object) null(f field) bool { return o.others.has(f) && o.text[f] == "null" }
+
+// forgetNulls makes those of the fields absent that are null.
+func (o *object) forgetNulls(fields fieldSet) {
+	for f := range fUnknown {
+		if fields.has(f) && o.null(f) {
+			o.forget(f)
+		}
+	}
+}
 
 // join returns a+b in scratch memory.
 func (o *object) join(a, b string) string {

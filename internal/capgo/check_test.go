@@ -37,7 +37,7 @@ func drawText(t *rapid.T, text string) string {
 var odd = []string{
 	`null`, `true`, `false`, `0`, `-1.5e3`, `01`, `1.`, `tru`, `""`, `"x"`, `[]`, `{}`, `[1,{"a":"]"}]`, `{"platform":"ios"}`,
 	`"\ud800"`, `"\ud83d\ude00"`, `"\u12g4"`, `"\x"`, "\"\t\"", "\"\xc3\"", `"é"`, `"builtin"`, `"unknown"`, `"1"`, `"1.2"`, `"01.2.3"`,
-	`"1.2.3-rc.1+b"`, `"1.2.3.4"`, `"android"`, `"ANDROID"`, `"` + strings.Repeat("k", 20) + `"`, `"` + strings.Repeat("é", 21) + `"`,
+	`"1.2.3-rc.1+b"`, `"1.2.3.4"`, `"v1.2"`, `" 1.2.3 "`, `"vv1"`, `"android"`, `"ANDROID"`, `"` + strings.Repeat("k", 20) + `"`, `"` + strings.Repeat("é", 21) + `"`,
 	`"` + strings.Repeat("x", 65) + `"`, `"C3A1F1DE-8F2E-4C64-B8D0-6A51D0C5B7A2"`, `"a.b"`, `"a._-"`, `".a.b"`, `"a..b"`, `"a_b.c"`,
 }
 
@@ -162,7 +162,8 @@ func TestRefusalOrder(t *testing.T) {
 		`{` + device + `,"app_id":""}`:      capgo.CodeNoAppID,
 		`{` + device + `,"app_id":["a.b"]}`: capgo.CodeBody,
 		`{"device_id":1,` + app + `,"version_build":"x"}`:       capgo.CodeSemver,
-		`{` + device + `,` + app + `,"version_build":""}`:       capgo.CodeSemver,
+		`{` + device + `,` + app + `,"version_build":""}`:       capgo.CodeBody,
+		`{` + device + `,` + app + `,"version_build":"v"}`:      capgo.CodeSemver,
 		`{` + device + `,` + app + `,"version_build":1}`:        capgo.CodeBody,
 		`{` + device + `,` + app + `,"version_build":"1.2.3"}`:  capgo.CodeBody,
 		`{` + device + `,` + app + `,"version_build":"1.2.3"}}`: capgo.CodeParse,

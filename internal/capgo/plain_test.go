@@ -75,14 +75,13 @@ func plainNormalise(m map[string]any) (resolve.Check, string) {
 	case nothing("app_id"):
 		return none, capgo.CodeNoAppID
 	}
-	if build, ok := m["version_build"].(string); ok {
-		switch {
-		case build == "builtin" || build == "unknown":
+	if build, ok := m["version_build"].(string); ok && build != "" {
+		if build == "builtin" || build == "unknown" {
 			build = "0.0.0"
-		case strings.Count(build, ".") == 0:
-			build += ".0.0"
-		case strings.Count(build, ".") == 1:
-			build += ".0"
+		}
+		build = strings.TrimPrefix(strings.TrimSpace(build), "v")
+		if dots := strings.Count(build, "."); dots < 2 {
+			build += strings.Repeat(".0", 2-dots)
 		}
 		if c.Native, ok = resolve.ParseVersion(build); !ok {
 			return none, capgo.CodeSemver
@@ -106,7 +105,7 @@ func plainNormalise(m map[string]any) (resolve.Check, string) {
 	c.DefaultChannel, c.KeyID, c.InstallSource = text("defaultChannel"), text("key_id"), text("install_source")
 	c.IsEmulator, c.IsProd = m["is_emulator"] == true, m["is_prod"] != false
 	c.Platform = map[string]resolve.Platform{"android": resolve.Android, "ios": resolve.IOS, "electron": resolve.Electron}[text("platform")]
-	if c.Platform == resolve.PlatformOther || c.VersionName == "" || !plainAppID.MatchString(c.AppID) ||
+	if c.Platform == resolve.PlatformOther || c.VersionName == "" || c.VersionBuild == "" || !plainAppID.MatchString(c.AppID) ||
 		!plainUUID.MatchString(c.DeviceID) || utf8.RuneCountInString(c.KeyID) > 20 || utf8.RuneCountInString(c.InstallSource) > 64 {
 		return none, capgo.CodeBody
 	}
@@ -121,12 +120,13 @@ func plainSchema(m map[string]any) bool {
 	}{
 		"platform": {reflect.String, true}, "device_id": {reflect.String, true}, "app_id": {reflect.String, true},
 		"custom_id": {reflect.String, false}, "version_build": {reflect.String, true}, "version_code": {reflect.String, false},
-		"version_os": {reflect.String, true}, "version_name": {reflect.String, true}, "plugin_version": {reflect.String, true},
+		"version_os": {reflect.String, false}, "version_name": {reflect.String, true}, "plugin_version": {reflect.String, true},
 		"is_emulator": {reflect.Bool, false}, "is_prod": {reflect.Bool, false}, "defaultChannel": {reflect.String, false},
 		"key_id": {reflect.String, false}, "install_source": {reflect.String, false},
 	}
 	for key, f := range fields {
 		value, there := m[key]
+		there = there && !(value == nil && f.kind == reflect.Bool) // a null boolean says nothing
 		if !there && f.required || there && (value == nil || reflect.TypeOf(value).Kind() != f.kind || isNumber(value)) {
 			return false
 		}

@@ -64,6 +64,7 @@ type Refusal struct {
 	Message    string // for people
 	Field      string // the offending field, if it is one; goes to moreInfo
 	Problem    string // what is wrong with it
+	App        string // the app that was asked, where moreInfo says so
 	RetryAfter int    // seconds, for the Retry-After header; 0 means no such header
 	ResetAt    int64  // when RetryAfter ends, Unix milliseconds; 0 if not known
 }
@@ -127,9 +128,17 @@ func (r *Refusal) appendMembers(dst []byte) []byte {
 	}
 	dst = append(dst, `,"moreInfo":{`...)
 	if r.Field != "" {
-		dst = appendMember(dst, r.Field, r.Problem)
+		dst = r.appendInfo(dst)
 	}
 	return append(dst, '}')
+}
+
+// appendInfo appends what moreInfo holds of a refusal for a field.
+func (r *Refusal) appendInfo(dst []byte) []byte {
+	if r.App != "" {
+		dst = append(appendMember(dst, fAppID.name(), r.App), ',')
+	}
+	return appendMember(dst, r.Field, r.Problem)
 }
 
 func (r *Refusal) appendHints(dst []byte) []byte {

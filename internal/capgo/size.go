@@ -7,7 +7,8 @@ import (
 )
 
 // ParseManifestSize reads the body of POST /updates/manifest_size: the fields of an update check, into r.Check, and the
-// manifest entries whose sizes are asked for. The strings of the entries live as long as those of r.Check.
+// manifest entries whose sizes are asked for. Entries without a hash cannot be looked up and are left out, and so are
+// repeated ones. The strings of the entries live as long as those of r.Check.
 func (r *Request) ParseManifestSize(body []byte) ([]rollout.ManifestFile, *Refusal) {
 	if refusal := r.ParseCheck(body); refusal != nil {
 		return nil, refusal
@@ -22,8 +23,10 @@ func (r *Request) ParseManifestSize(body []byte) ([]rollout.ManifestFile, *Refus
 // manifest reads an array that the scanner has accepted already. It overwrites the members of o, but not their text.
 func (o *object) manifest(b []byte) ([]rollout.ManifestFile, *Refusal) {
 	var files []rollout.ManifestFile
-	for i := space(b, 1); b[i] != ']'; {
-		if len(files) == MaxManifest {
+	seen := map[rollout.ManifestFile]bool{}
+	entries := 0
+	for i := space(b, 1); b[i] != ']'; entries++ {
+		if entries == MaxManifest {
 			return nil, badField(fManifest, "must have at most 5000 entries")
 		}
 		if b[i] != '{' {
@@ -31,10 +34,10 @@ func (o *object) manifest(b []byte) ([]rollout.ManifestFile, *Refusal) {
 		}
 		i = space(b, o.read(b, i, 1))
 		file := rollout.ManifestFile{FileName: o.get(fFileName), FileHash: o.get(fFileHash), DownloadURL: o.get(fDownloadURL)}
-		if file.FileName == "" || file.FileHash == "" || file.DownloadURL == "" {
-			return nil, badField(fManifest, "entries need file_name, file_hash and download_url, all non-empty strings")
+		if file.FileHash != "" && !seen[file] {
+			seen[file] = true
+			files = append(files, file)
 		}
-		files = append(files, file)
 		if b[i] == ',' {
 			i = space(b, i+1)
 		}
@@ -53,7 +56,7 @@ func AppendManifestSizes(dst []byte, files []rollout.ManifestFile, size func(has
 			list = append(list, ',')
 		}
 		list = append(list, '{')
-		list = appendFile(list, f)
+		list = appendAsked(list, f)
 		n, ok := int64(0), false
 		if size != nil {
 			n, ok = size(f.FileHash, f.DownloadURL)
@@ -72,6 +75,20 @@ func AppendManifestSizes(dst []byte, files []rollout.ManifestFile, size func(has
 	dst = append(dst, `,"files":[`...)
 	dst = append(dst, list...)
 	return append(dst, ']', '}')
+}
+
+// appendAsked appends the members of an entry as it was asked for: what it did not say is null.
+func appendAsked(dst []byte, f rollout.ManifestFile) []byte {
+	dst = append(appendTextOrNull(dst, "file_name", f.FileName), ',')
+	dst = append(appendMember(dst, "file_hash", f.FileHash), ',')
+	return appendTextOrNull(dst, "download_url", f.DownloadURL)
+}
+
+func appendTextOrNull(dst []byte, key, value string) []byte {
+	if value != "" {
+		return appendMember(dst, key, value)
+	}
+	return append(append(append(dst, '"'), key...), `":null`...)
 }
 
 // appendFile appends the members of one manifest entry.

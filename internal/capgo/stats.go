@@ -44,8 +44,9 @@ type Batch struct {
 }
 
 // ParseStats reads the body of POST /stats. A bad event does not cost the batch: it becomes an Item with a Refusal. The
-// whole is refused when it is not JSON, neither object nor array, longer than MaxEvents, or without any event that names
-// an app; and a single event is refused when it is bad.
+// whole is refused when it is not JSON, longer than MaxEvents, or without any event that names an app; and a single event
+// is refused when it is bad. An action that the protocol does not know is kept in a batch, which newer plugins send, and
+// refused when single, as on Capgo's server.
 func ParseStats(body []byte) (*Batch, *Refusal) {
 	i := space(body, 0)
 	if i < len(body) && body[i] == '[' {
@@ -57,12 +58,18 @@ func ParseStats(body []byte) (*Batch, *Refusal) {
 func parseSingle(body []byte) (*Batch, *Refusal) {
 	var r Request
 	if !r.object.whole(body) {
-		return nil, r.notObject(body)
+		if refusal := r.notObject(body); refusal.Code == CodeParse {
+			return nil, refusal
+		}
+		return nil, badApp()
 	}
 	b := &Batch{Single: true, Items: make([]Item, 1)}
 	b.take(&r, &b.Items[0])
 	if refusal := b.Items[0].Refusal; refusal != nil {
 		return nil, refusal
+	}
+	if !b.Items[0].Event.Known {
+		return nil, badField(fAction, "is not an action of the plugin")
 	}
 	return b, nil
 }
@@ -162,8 +169,9 @@ func (r *Request) event(e *StatsEvent) *Refusal {
 	return refusal
 }
 
-// reporter fills r.Check from an event's common fields. Unlike an update check, an event may come from any platform,
-// may be about no bundle, and must have a short custom id.
+// reporter fills r.Check from an event's common fields. Unlike an update check, an event may come from any platform, may
+// be about no bundle, need not say the native version or the plugin's, and must say the system's version and have a short
+// custom id.
 func (r *Request) reporter() *Refusal {
 	if refusal := r.identify(); refusal != nil {
 		return refusal
@@ -174,7 +182,7 @@ func (r *Request) reporter() *Refusal {
 	if r.object.null(fVersionName) {
 		r.object.forget(fVersionName)
 	}
-	const required = 1<<fPlatform | 1<<fDeviceID | 1<<fAppID | 1<<fVersionBuild | 1<<fVersionOS | 1<<fPluginVersion
+	const required = 1<<fPlatform | 1<<fDeviceID | 1<<fAppID | 1<<fVersionOS
 	if refusal := r.fillCommon(required); refusal != nil {
 		return refusal
 	}
@@ -221,10 +229,18 @@ func (b *Batch) CheckVersions(has func(version string) bool) {
 		if it.Use() && !it.Event.VersionMissing && !it.Event.ofStoreBuild() && !has(it.Event.Version) {
 			it.Refusal = &Refusal{
 				Status: StatusOK, Code: CodeNoVersion, Message: "Version not found",
-				Field: fVersionName.name(), Problem: it.Event.Version,
+				Field: fVersionName.name(), Problem: it.Event.subject(), App: b.AppID,
 			}
 		}
 	}
+}
+
+// subject returns what the event is about, as it was sent.
+func (e *StatsEvent) subject() string {
+	if e.File == "" {
+		return e.Version
+	}
+	return e.Version + ":" + e.File
 }
 
 func (e *StatsEvent) ofStoreBuild() bool {

@@ -43,19 +43,24 @@ func TestEventRules(t *testing.T) {
 		code   string // "" is taken
 	}{
 		"good":                              {nil, ""},
-		"unknown but well formed":           {map[string]any{"action": "brand_new_event"}, ""},
 		"no action":                         {map[string]any{"action": nil}, capgo.CodeBody},
 		"empty action":                      {map[string]any{"action": ""}, capgo.CodeBody},
 		"numeric action":                    {map[string]any{"action": 3}, capgo.CodeBody},
-		"action of 64":                      {map[string]any{"action": long[:64]}, ""},
 		"action of 65":                      {map[string]any{"action": long}, capgo.CodeBody},
 		"action with a space":               {map[string]any{"action": "set it"}, capgo.CodeBody},
 		"action beyond ASCII":               {map[string]any{"action": "sét"}, capgo.CodeBody},
 		"numeric device id":                 {map[string]any{"device_id": 7}, capgo.CodeBody},
 		"no device id":                      {map[string]any{"device_id": nil}, capgo.CodeNoDeviceID},
 		"bad version_build":                 {map[string]any{"version_build": "one"}, capgo.CodeSemver},
-		"no version_build":                  {map[string]any{"version_build": nil}, capgo.CodeBody},
-		"bad plugin_version":                {map[string]any{"plugin_version": "x"}, capgo.CodeBody},
+		"no version_build":                  {map[string]any{"version_build": nil}, ""},
+		"empty version_build":               {map[string]any{"version_build": ""}, ""},
+		"numeric version_build":             {map[string]any{"version_build": 1}, capgo.CodeBody},
+		"bad plugin_version":                {map[string]any{"plugin_version": "x"}, ""},
+		"no plugin_version":                 {map[string]any{"plugin_version": nil}, ""},
+		"numeric plugin_version":            {map[string]any{"plugin_version": 8}, capgo.CodeBody},
+		"no version_os":                     {map[string]any{"version_os": nil}, capgo.CodeBody},
+		"null booleans":                     {map[string]any{"is_prod": rawNull, "is_emulator": rawNull}, ""},
+		"boolean as text":                   {map[string]any{"is_prod": "true"}, capgo.CodeBody},
 		"other platform":                    {map[string]any{"platform": "harmony"}, ""},
 		"no platform":                       {map[string]any{"platform": nil}, capgo.CodeBody},
 		"custom_id of 36":                   {map[string]any{"custom_id": long[:36]}, ""},
@@ -93,6 +98,20 @@ func TestEventRules(t *testing.T) {
 		}
 		if got != c.code || !batch.Items[0].Use() || !batch.Items[2].Use() {
 			t.Errorf("%s in a batch: %q, want %q", name, got, c.code)
+		}
+	}
+}
+
+// TestUnknownActions sends actions of plugins yet to come: they are kept in a batch and refused alone.
+func TestUnknownActions(t *testing.T) {
+	for _, action := range []string{"brand_new_event", strings.Repeat("x", 64)} {
+		e := event(map[string]any{"action": action})
+		if _, refusal := capgo.ParseStats(encode(t, e)); refusal == nil || refusal.Code != capgo.CodeBody || refusal.Field != "action" {
+			t.Errorf("%s alone: %+v", action, refusal)
+		}
+		batch, refusal := capgo.ParseStats(encode(t, []any{e}))
+		if refusal != nil || !batch.Items[0].Use() || batch.Items[0].Event.Known {
+			t.Errorf("%s in a batch: %+v", action, refusal)
 		}
 	}
 }
@@ -177,6 +196,7 @@ func TestVersionsOfEvents(t *testing.T) {
 		"a bundle":              {map[string]any{"version_name": "2.0.0"}, true},
 		"a file of a bundle":    {map[string]any{"version_name": "2.0.0:index.html"}, true},
 		"no bundle":             {map[string]any{"version_name": "2.0.1"}, false},
+		"a file of no bundle":   {map[string]any{"version_name": "2.0.1:a.js"}, false},
 		"empty":                 {map[string]any{"version_name": ""}, false},
 		"empty with a file":     {map[string]any{"version_name": ":index.html"}, false},
 		"builtin":               {map[string]any{"version_name": "builtin"}, true},
@@ -194,13 +214,16 @@ func TestVersionsOfEvents(t *testing.T) {
 		if batch.Items[0].Use() != c.ok || (answer["status"] == "ok") != c.ok || (answer["error"] == capgo.CodeNoVersion) == c.ok {
 			t.Errorf("%s: %v", name, answer)
 		}
+		if !c.ok && (answer["version_name"] != c.change["version_name"] || answer["app_id"] != "com.demo.app") {
+			t.Errorf("%s: the answer must say what was not found: %v", name, answer)
+		}
 	}
 }
 
 func TestLegacyDownloadFailures(t *testing.T) {
 	for plugin, dropped := range map[string]bool{
 		"4.61.11": true, "5.50.2": true, "6.14.24": true, "6.14.25": false, "6.51.16": false, "7.0.0": true, "7.16.9": true,
-		"7.17.0": false, "8.51.23": false,
+		"7.17.0": false, "8.51.23": false, "": true, "latest": true,
 	} {
 		for action, legacy := range map[string]bool{"download_fail": true, "update_fail": false} {
 			batch, refusal := capgo.ParseStats(encode(t, event(map[string]any{"plugin_version": plugin, "action": action})))
@@ -245,7 +268,7 @@ func TestRefusedBatches(t *testing.T) {
 	many := "[" + strings.Repeat("{},", capgo.MaxEvents) + "{}]"
 	for body, want := range map[string]string{
 		"": capgo.CodeParse, "[": capgo.CodeParse, "[]]": capgo.CodeParse, "[1,]": capgo.CodeParse, "[1 2]": capgo.CodeParse,
-		"[{]": capgo.CodeParse, "[,]": capgo.CodeParse, `[{}`: capgo.CodeParse, "null": capgo.CodeBody, `"x"`: capgo.CodeBody,
+		"[{]": capgo.CodeParse, "[,]": capgo.CodeParse, `[{}`: capgo.CodeParse, "null": capgo.CodeAppID, `"x"`: capgo.CodeAppID, "7": capgo.CodeAppID,
 		"{}": capgo.CodeAppID, "[{}]": capgo.CodeAppID, "[null]": capgo.CodeAppID, many: capgo.CodeBody,
 	} {
 		_, refusal := capgo.ParseStats([]byte(body))
@@ -271,7 +294,7 @@ func TestKnownActions(t *testing.T) {
 		"set": true, "download_0": true, "download_90": true, "download_100": false, "app_crash": true, "webview_page_loaded": true,
 		"InvalidIp": true, "session_key_required": true, "Set": false, "x": false, "backend_refusal": true,
 	} {
-		batch, refusal := capgo.ParseStats(encode(t, event(map[string]any{"action": action})))
+		batch, refusal := capgo.ParseStats(encode(t, []any{event(map[string]any{"action": action})}))
 		if refusal != nil || batch.Items[0].Event.Known != known {
 			t.Errorf("%s: %+v", action, refusal)
 		}

@@ -46,8 +46,7 @@ func (b *Batch) appendSingle(dst []byte) []byte {
 	dst = append(dst, '{')
 	dst = r.appendMembers(dst)
 	if r.Field != "" { // Capgo spreads moreInfo at the top here
-		dst = append(dst, ',')
-		dst = appendMember(dst, r.Field, r.Problem)
+		dst = r.appendInfo(append(dst, ','))
 	}
 	return append(dst, '}')
 }

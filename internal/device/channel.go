@@ -32,8 +32,10 @@ func (s *Service) ChannelSelf(ctx context.Context, method, query string, body, d
 	if err != nil {
 		return s.notStored(err, dst)
 	}
+	generation := l.snapshot.Generation()
+	facts = facts.Of(generation)
 	a := answerChannelCall(l.snapshot, r, method, &facts)
-	if err := s.carryOut(ctx, &r.Check, a); err != nil {
+	if err := s.carryOut(ctx, &r.Check, generation, a); err != nil {
 		return s.notStored(err, dst)
 	}
 	return Answer{Status: capgo.StatusOK, Body: append(dst, a.Body...)}
@@ -84,19 +86,21 @@ const setByDevice = "device"
 
 // carryOut makes the effect of a channel call durable: first the app's bitmap of devices that may have a channel of
 // their own, then the device's record, so that no decision can miss a record that is there.
-func (s *Service) carryOut(ctx context.Context, c *resolve.Check, a capgo.ChannelAnswer) error {
+func (s *Service) carryOut(ctx context.Context, c *resolve.Check, generation int64, a capgo.ChannelAnswer) error {
 	switch a.Effect {
 	case capgo.EffectSet:
 		if err := s.own(ctx, strings.Clone(c.AppID), strings.Clone(c.DeviceID)); err != nil {
 			return err
 		}
 		return s.config.Devices.Update(ctx, c.AppID, c.DeviceID, func(f *resolve.Facts) bool {
+			*f = f.Of(generation)
 			changed := f.Channel != a.Channel || f.SetBy != setByDevice
 			f.Channel, f.SetBy = a.Channel, setByDevice
 			return changed
 		})
 	case capgo.EffectClear:
 		return s.config.Devices.Update(ctx, c.AppID, c.DeviceID, func(f *resolve.Facts) bool {
+			*f = f.Of(generation)
 			changed := f.Channel != ""
 			f.Channel, f.SetBy = "", ""
 			return changed

@@ -166,7 +166,7 @@ func TestEventsAsTheyRestOnTheStream(t *testing.T) {
 			telemetry.Event{Action: "app_sneezed", Version: "builtin", Platform: "android", ClientTime: 1790000000123, Metadata: map[string]string{"loud": "yes"}, Exposures: inArm(rollout.ArmControl, false)}},
 	} {
 		seen := len(w.events())
-		if a := w.ask("POST", "/stats", says(c.id, c.over)); a.status != 200 || a.code() != "" {
+		if a := w.ask("POST", "/stats", []fields{says(c.id, c.over)}); a.status != 200 || a.code() != "" {
 			t.Errorf("%s: %d %s", c.name, a.status, a.text)
 			continue
 		}

@@ -54,6 +54,32 @@ func TestCandidateThatFailedGivesWayToTheBaseline(t *testing.T) {
 	w.offersNothing("bundle_failed_on_device", id, nil)
 }
 
+// TestRecordsDoNotOutliveTheApp deletes the app and makes it anew: what failed on a device and what it chose was said to
+// the old one.
+func TestRecordsDoNotOutliveTheApp(t *testing.T) {
+	w := newWorld(t)
+	old := fields{"plugin_version": "7.17.0"}
+	failed := func(id string) { w.ask("POST", "/stats", says(id, event("update_fail", "1.0.1"))) }
+	failed(uuid(1))
+	w.ask("POST", "/channel_self", says(uuid(2), fields{"plugin_version": "7.17.0", "channel": "beta"}))
+	w.offersNothing("bundle_failed_on_device", uuid(1), nil)
+	w.offers("1.2.0", uuid(2), old)
+
+	state, err := w.apps.Load(t.Context(), app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.apps.Delete(t.Context(), state, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.commit(rollout.State{}, shop(app))
+	w.service.Forget(app)
+	w.offers("1.0.1", uuid(1), nil)
+	w.offers("1.0.1", uuid(2), old)
+	failed(uuid(2)) // a record of the old app gives way to one of the new
+	w.offersNothing("bundle_failed_on_device", uuid(2), old)
+}
+
 func TestDeviceIDsOfAnyCaseAreOneDevice(t *testing.T) {
 	w := newWorld(t)
 	w.ask("POST", "/stats", says("ABCDEF00-0000-4000-8000-ABCDEFABCDEF", event("update_fail", "1.0.1")))

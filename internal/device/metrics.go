@@ -32,7 +32,7 @@ func (s *Service) Telemetry(ctx context.Context, body, dst []byte) Answer {
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
 	rejectUnknownBundles(&batch, l.snapshot.HasVersion)
-	if err := s.noteConsent(ctx, &batch); err != nil {
+	if err := s.noteConsent(ctx, &batch, l.snapshot.Generation()); err != nil {
 		return s.overloaded(err, dst)
 	}
 	check, now := metricsCheck(&batch), s.config.Now()
@@ -134,12 +134,13 @@ func threeParts(build string) string {
 }
 
 // noteConsent remembers what the device's user agreed to, or no longer does.
-func (s *Service) noteConsent(ctx context.Context, b *telemetry.MetricBatch) error {
+func (s *Service) noteConsent(ctx context.Context, b *telemetry.MetricBatch, generation int64) error {
 	said := func(m telemetry.AppMetric) bool { return m.Type == telemetry.MetricConsent }
 	if !slices.ContainsFunc(b.Metrics, said) {
 		return nil
 	}
 	err := s.config.Devices.Update(ctx, b.AppID, b.DeviceID, func(f *resolve.Facts) (changed bool) {
+		*f = f.Of(generation)
 		for _, m := range b.Metrics {
 			if said(m) && slices.Contains(f.Consented, m.Bundle) != m.Granted {
 				f.Consented = withConsent(f.Consented, m)

@@ -174,6 +174,7 @@ func (s *Service) decide(ctx context.Context, l *loaded, c *resolve.Check) resol
 		d.Reason, d.Kind, d.Bundle = resolve.NoNewVersion, resolve.UpToDate, nil
 		return d
 	}
+	facts = facts.Of(l.snapshot.Generation())
 	return l.snapshot.Resolve(c, &facts)
 }
 

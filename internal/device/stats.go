@@ -72,6 +72,7 @@ func (s *Service) offered(ctx context.Context, l *loaded, c *resolve.Check) stri
 	if err != nil {
 		facts = resolve.Facts{}
 	}
+	facts = facts.Of(l.snapshot.Generation())
 	d := l.snapshot.Resolve(c, &facts)
 	if d.Reason == resolve.Offer && d.Bundle != nil {
 		return d.Bundle.Version
@@ -105,6 +106,7 @@ func (s *Service) noteFailures(ctx context.Context, batch *capgo.Batch, l *loade
 		}
 		version := strings.Clone(it.Event.Version)
 		err := s.config.Devices.Update(ctx, batch.AppID, it.Event.Check.DeviceID, func(f *resolve.Facts) bool {
+			*f = f.Of(l.snapshot.Generation())
 			if slices.Contains(f.Failed, version) {
 				return false
 			}

@@ -54,6 +54,18 @@ type Facts struct {
 	SetBy     string   `json:"set_by,omitempty"`    // "operator" or "device"
 	Failed    []string `json:"failed,omitempty"`    // bundle versions that failed on it
 	Consented []string `json:"consented,omitempty"` // bundle versions its user agreed to
+
+	// Generation is that of the App that the Facts were written for; see Of.
+	Generation int64 `json:"generation,omitempty"`
+}
+
+// Of returns f as the generation of an App sees it: f itself if it was written for that one, else empty Facts of it. The
+// records of devices outlive a deleted App, since nobody has a list of them, and must not speak to a new one of its id.
+func (f Facts) Of(generation int64) Facts {
+	if f.Generation != generation {
+		return Facts{Generation: generation}
+	}
+	return f
 }
 
 // Reason is why a Decision came out as it did. Its Code is the wire error where the answer is not an offer.

@@ -46,7 +46,7 @@ func Compile(spec Spec) (*Snapshot, error) {
 		return nil, err
 	}
 	s := &Snapshot{
-		app: spec.App, revision: spec.Revision, owned: spec.Owned,
+		app: spec.App, revision: spec.Revision, generation: spec.Generation, owned: spec.Owned,
 		exposeMetadata: spec.ExposeMetadata, allowDeviceCustomID: spec.AllowDeviceCustomID,
 	}
 	for _, step := range [...]func(*Spec) error{

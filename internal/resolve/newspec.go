@@ -19,7 +19,7 @@ func NewSpec(s rollout.State) Spec {
 		ExposeMetadata: s.App.ExposeMetadata, AllowDeviceCustomID: s.App.AllowDeviceCustomID,
 		Versions: slices.Sorted(maps.Keys(s.Bundles)),
 		Bundles:  []BundleSpec{}, Channels: []ChannelSpec{},
-		Owned: ownedBy(s),
+		Owned: ownedBy(s), Generation: s.Generation,
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Channels)) {
 		spec.Channels = append(spec.Channels, channelSpec(s, s.Channels[name]))

@@ -186,10 +186,10 @@ func (ref reference) rows(ch rollout.Channel, source Source, c Check, version st
 		return DisableDevice, Blocked // 27
 	case !ch.AllowEmulator && c.IsEmulator:
 		return DisableEmulator, Blocked // 28
-	case builtin && (c.RunsBuiltin || c.VersionName == c.VersionBuild):
-		return AlreadyOnBuiltin, UpToDate // 29
 	case builtin && (plugin.LessThan(semver.MustParse("6.2.0")) || plugin.Major() >= 9):
 		return BuiltinPluginTooOld, Failed // 30
+	case builtin && (c.RunsBuiltin || c.VersionName == c.VersionBuild):
+		return AlreadyOnBuiltin, UpToDate // 29
 	case builtin:
 		return OfferBuiltin, KindNone // difference 3
 	case !zipped && len(b.Manifest) == 0:

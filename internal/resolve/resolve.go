@@ -249,12 +249,14 @@ func (ch *Channel) gateRefuses(c *Check) Reason {
 	return ReasonNone
 }
 
+// backToBuiltin answers a device whose channel has the store build. A plugin that cannot be sent back is told so first,
+// whatever it runs.
 func backToBuiltin(c *Check) Reason {
 	switch {
-	case c.RunsBuiltin || c.VersionName == c.VersionBuild:
-		return AlreadyOnBuiltin
 	case !SupportsBuiltin(c.Plugin):
 		return BuiltinPluginTooOld
+	case c.RunsBuiltin || c.VersionName == c.VersionBuild:
+		return AlreadyOnBuiltin
 	}
 	return OfferBuiltin
 }

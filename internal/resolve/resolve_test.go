@@ -57,6 +57,10 @@ func TestOfferOfBuiltinNeedsFacts(t *testing.T) {
 	if got := s.Resolve(&c, nil).Reason; got != AlreadyOnBuiltin {
 		t.Errorf("on the store build: got %s", got)
 	}
+	c.Plugin = Version{Major: 6, Minor: 1, Patch: 99}
+	if got := s.Resolve(&c, nil).Reason; got != BuiltinPluginTooOld {
+		t.Errorf("on the store build with a plugin that knows no way back: got %s", got)
+	}
 }
 
 func TestStandingAndAssign(t *testing.T) {
@@ -151,7 +155,7 @@ func TestExplainTellsTheWholeStory(t *testing.T) {
 		`rollout: r1 of 1.1.0 against 1.0.0, phase 2, running`,
 		`position: ` + at + ` %`,
 		`phase 1: 100 % of segments "internal": admits the device`,
-		`phase 2: 5 % of every device: the device's position is not below`,
+		`phase 2: 5 % of every device: the device's position is not below that`,
 		`bundle 1.1.0: policy none, native 1.0.0, running 0.9.0, plugin 8.51.23: offer`,
 		`facts: 1.1.0 needs the user's consent, which the device has not reported`,
 		`bundle 1.0.0: policy none, native 1.0.0, running 0.9.0, plugin 8.51.23: offer`,

@@ -13,6 +13,7 @@ import (
 type Snapshot struct {
 	app                 string
 	revision            int64
+	generation          int64
 	exposeMetadata      bool
 	allowDeviceCustomID bool
 
@@ -35,6 +36,9 @@ func (s *Snapshot) App() string { return s.app }
 
 // Revision returns the revision of the state that the snapshot was made from.
 func (s *Snapshot) Revision() int64 { return s.revision }
+
+// Generation tells the app from deleted ones of the same id; see Facts.Of.
+func (s *Snapshot) Generation() int64 { return s.generation }
 
 // ExposeMetadata reports whether offers carry link and comment.
 func (s *Snapshot) ExposeMetadata() bool { return s.exposeMetadata }

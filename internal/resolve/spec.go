@@ -18,6 +18,9 @@ type Spec struct {
 	// Owned is a bitmap of 1<<16 bits over XXH64(device id)>>48: a set bit says that some device with that hash prefix
 	// may have a channel of its own in its Facts. Empty means that none has.
 	Owned []byte `json:"owned,omitempty"`
+
+	// Generation tells this App from deleted ones of the same id; see Facts.Of.
+	Generation int64 `json:"generation,omitempty"`
 }
 
 // BundleSpec is a bundle as devices are told of it.

@@ -71,7 +71,7 @@ func (s *Snapshot) whyNoChannel(c *Check) string {
 func (t *tracer) rollout(r *Rollout, at uint32) {
 	state := "running"
 	if r.Paused {
-		state = "paused: only devices that run the candidate already have it"
+		state = "paused: only devices that run the candidate already get it"
 	}
 	t.add("rollout", !r.Paused, r.ID, " of ", r.candidate.Version, " against ", name(r.baseline), ", phase ",
 		strconv.Itoa(r.Phase+1), ", ", state)
@@ -92,7 +92,7 @@ func (t *tracer) cut(phase int, k *cut, member bool, at uint32) {
 	case !member:
 		verdict = "the device is not among them"
 	case at >= k.below:
-		verdict = "the device's position is not below"
+		verdict = "the device's position is not below that"
 	}
 	t.add("phase "+strconv.Itoa(phase+1), member && at < k.below,
 		percent(k.below), " % of ", audience, ": ", verdict)

@@ -23,6 +23,10 @@ type State struct {
 
 	// Owned is the bitmap of resolve.Spec.Owned: which devices may have a channel of their own. Bits are only ever set.
 	Owned []byte `json:"owned,omitempty"`
+
+	// Generation counts the Apps of this id that were deleted before this one. The Store sets it. What devices' records say
+	// was said to one generation and means nothing to the next.
+	Generation int64 `json:"generation,omitempty"`
 }
 
 // App is one Capacitor app.
@@ -250,6 +254,7 @@ type Rollout struct {
 	EndedAt        time.Time `json:"ended_at,omitzero"`
 	Approved       bool      `json:"approved,omitempty"` // the current phase has its approval
 	Reason         string    `json:"reason,omitempty"`   // of the latest transition
+	Actor          string    `json:"actor,omitempty"`    // of the latest transition: a token's name, or "palier"
 	Supersedes     string    `json:"supersedes,omitempty"`
 	SupersededBy   string    `json:"superseded_by,omitempty"`
 

@@ -53,7 +53,7 @@ func (s State) planFor(req StartRequest) (Plan, error) {
 		named, ok := s.PlanNamed(plan.Name)
 		if !ok {
 			return Plan{}, Error{Code: CodeUnknownPlan, Field: "plan", Message: "plan " + strconv.Quote(clip(plan.Name)) +
-				" does not exist; use progressive, cautious, groups, instant or one of the app's own"}
+				" does not exist; use progressive, cautious, groups or instant, or add it under plans: in the app's document"}
 		}
 		plan = named
 	}
@@ -132,7 +132,7 @@ func Operate(s State, id string, cmd Command) (Transition, error) {
 	}
 	channel, ok := s.Channels[before.Channel]
 	if !ok {
-		return Transition{}, Error{Code: CodeUnknownChannel, Message: "channel " + strconv.Quote(before.Channel) + " of rollout " + id + " does not exist; create it again"}
+		return Transition{}, Error{Code: CodeUnknownChannel, Message: "channel " + strconv.Quote(before.Channel) + " of rollout " + id + " does not exist; add it under channels: in the app's document again"}
 	}
 	var p problems
 	p.require(!cmd.At.IsZero(), CodeIncompleteRequest, "at", "a command needs a time from the server")
@@ -141,7 +141,7 @@ func Operate(s State, id string, cmd Command) (Transition, error) {
 		return Transition{}, err
 	}
 	if !before.State.Live() {
-		return Transition{}, before.refuse(CodeRolloutEnded, "has ended ("+string(before.State)+") and cannot change; start a new one")
+		return Transition{}, before.refuse(CodeRolloutEnded, s.wayBack(before, cmd))
 	}
 	after := before
 	t := Transition{Channel: channel}
@@ -323,10 +323,11 @@ func (r *Rollout) end(state RolloutState, now time.Time) {
 	r.EndedAt = now
 }
 
-// change records after as the new value of before, with the version, the reason and the audit event that belong to it.
+// change records after as the new value of before, with the version, the reason, the actor and the audit event that
+// belong to it.
 func (t *Transition) change(before, after Rollout, cmd Command) {
 	after.Version = before.Version + 1
-	after.Reason = cmd.Reason
+	after.Reason, after.Actor = cmd.Reason, cmd.Actor
 	t.Rollouts = append(t.Rollouts, after)
 	t.Events = append(t.Events, Event{
 		Time: cmd.At, Actor: cmd.Actor, Verb: string(cmd.Verb), Subject: "rollout " + after.ID, Rollout: after.ID,

@@ -68,7 +68,7 @@ func TestStartRunsTheFirstPhase(t *testing.T) {
 	plan, _ := BuiltinPlan("progressive")
 	want := Rollout{
 		ID: "R1", App: "com.example.shop", Channel: "production", Bundle: "1.1.0", Baseline: "1.0.0", State: Running,
-		Plan: plan, Salt: Salt{1, 2, 3, 2}, Version: 1, Percent: 5 * OnePercent, CreatedAt: noon, PhaseStartedAt: noon, Reason: "release",
+		Plan: plan, Salt: Salt{1, 2, 3, 2}, Version: 1, Percent: 5 * OnePercent, CreatedAt: noon, PhaseStartedAt: noon, Reason: "release", Actor: "alice",
 	}
 	if !reflect.DeepEqual(r, want) {
 		t.Errorf("rollout\n%+v, want\n%+v", r, want)
@@ -200,7 +200,7 @@ func TestVerbs(t *testing.T) {
 			}
 			s = transition.ApplyTo(s)
 			r := s.Rollouts["R1"]
-			if r.State != c.state || r.Phase != c.phase || r.Percent != c.percent || r.Reason != "because" || r.Version != int64(len(c.verbs)+1) {
+			if r.State != c.state || r.Phase != c.phase || r.Percent != c.percent || r.Reason != "because" || r.Actor != "palier" || r.Version != int64(len(c.verbs)+1) {
 				t.Errorf("rollout %+v, want %s in phase %d at %s, version %d", r, c.state, c.phase, c.percent, len(c.verbs)+1)
 			}
 			if ended := !c.state.Live(); ended != r.EndedAt.Equal(noon.Add(9*time.Hour)) {

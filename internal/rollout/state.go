@@ -157,7 +157,7 @@ func (s State) checkKeys(p *problems) {
 func checkFiled[V any](p *problems, set string, entries map[string]V, name func(V) string) {
 	for _, key := range sortedKeys(entries) {
 		p.require(name(entries[key]) == key, CodeNameMismatch, under(set, key, ""),
-			"is called "+strconv.Quote(clip(name(entries[key])))+"; give it the name that it is filed under")
+			strconv.Quote(clip(name(entries[key])))+" is not the name that it is filed under; give it that name")
 	}
 }
 
@@ -227,7 +227,7 @@ func (s State) checkRollouts(p *problems) {
 func (s State) checkChannelExists(p *problems, field, name string) {
 	_, ok := s.Channels[name]
 	p.require(ok, CodeUnknownChannel, field,
-		"channel "+strconv.Quote(clip(name))+" does not exist; create it, or name an existing one")
+		"channel "+strconv.Quote(clip(name))+" does not exist; add it under channels: in the app's document, or name an existing one")
 }
 
 func (s State) checkPhases(p *problems, owner string, phases []Phase) {
@@ -244,12 +244,12 @@ func (s State) checkSegments(p *problems, field string, names []string) {
 	for i, name := range names {
 		_, ok := s.Segments[name]
 		p.require(ok, CodeUnknownSegment, at(field, i, ""),
-			"segment "+strconv.Quote(clip(name))+" does not exist; create it, or use a plan without it")
+			"segment "+strconv.Quote(clip(name))+" does not exist; add it under segments: in the app's document, or use a plan without it")
 	}
 }
 
 func unknownBundle(field, version string) Error {
-	return Error{Code: CodeUnknownBundle, Field: field, Message: "bundle " + strconv.Quote(clip(version)) + " does not exist; publish it first"}
+	return Error{Code: CodeUnknownBundle, Field: field, Message: "bundle " + strconv.Quote(clip(version)) + " does not exist; add it under bundles: in the app's document"}
 }
 
 func liveRolloutExists(field string, live Rollout) Error {

@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -40,22 +39,33 @@ func (p Percent) String() string {
 // ParsePercent reads a decimal number of percent, such as "12.5". It fails on anything else, on more than seven
 // decimals and outside 0…100.
 func ParsePercent(s string) (Percent, error) {
-	whole, frac, dotted := strings.Cut(s, ".")
-	if whole == "" || dotted && frac == "" || len(whole) > 3 || len(frac) > 7 || strings.Trim(whole+frac, "0123456789") != "" {
-		return 0, fmt.Errorf("percent %q: want a decimal number from 0 to 100 with at most 7 decimals", s)
+	whole, frac, dotted := strings.Cut(strings.TrimPrefix(s, "-"), ".")
+	if whole == "" || dotted && frac == "" || strings.Trim(whole+frac, "0123456789") != "" {
+		return 0, fmt.Errorf("%s is not a number of percent such as 5 or 12.5", strconv.Quote(clip(s)))
+	}
+	if s[0] == '-' || len(whole) > 3 {
+		return 0, outsidePercent(s)
+	}
+	if len(frac) > 7 {
+		return 0, fmt.Errorf("%s has more than 7 decimals", clip(s))
 	}
 	n, _ := strconv.ParseInt(whole+frac+strings.Repeat("0", 7-len(frac)), 10, 64)
 	if Percent(n) > Everyone {
-		return 0, fmt.Errorf("percent %s: want 0 to 100", s)
+		return 0, outsidePercent(s)
 	}
 	return Percent(n), nil
 }
+
+func outsidePercent(s string) error { return fmt.Errorf("%s is not from 0 to 100", clip(s)) }
 
 // MarshalJSON writes p as a JSON number.
 func (p Percent) MarshalJSON() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalJSON reads a JSON number of percent.
 func (p *Percent) UnmarshalJSON(b []byte) error {
+	if b[0] == '"' || b[0] == '[' || b[0] == '{' {
+		return fmt.Errorf("%s is not a number", clip(string(b)))
+	}
 	q, err := ParsePercent(string(b))
 	if err != nil {
 		return err
@@ -108,7 +118,7 @@ func ParseDuration(s string) (Duration, error) {
 const maxDays = 3650
 
 func durationError(s string) error {
-	return fmt.Errorf("duration %q: want something like 24h, 90m or 3d", s)
+	return fmt.Errorf("%s is not a duration such as 24h, 90m or 3d", strconv.Quote(clip(s)))
 }
 
 // MarshalJSON writes d as a string.
@@ -118,7 +128,7 @@ func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()
 func (d *Duration) UnmarshalJSON(b []byte) error {
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
-		return errors.New(`duration: want a string such as "24h"`)
+		return fmt.Errorf(`%s is not a duration; write it with its unit and in quotes, such as "24h"`, clip(string(b)))
 	}
 	v, err := ParseDuration(s)
 	if err != nil {

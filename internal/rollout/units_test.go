@@ -117,6 +117,26 @@ func TestUnitsAsWritten(t *testing.T) {
 	}
 }
 
+func TestUnitsSayWhatIsWrong(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"holdback":"fifty"}`:                  `"fifty" is not a number`,
+		`{"holdback":[5]}`:                      `[5] is not a number`,
+		`{"holdback":1e1}`:                      `"1e1" is not a number of percent such as 5 or 12.5`,
+		`{"holdback":150}`:                      `150 is not from 0 to 100`,
+		`{"holdback":1000}`:                     `1000 is not from 0 to 100`,
+		`{"holdback":-1}`:                       `-1 is not from 0 to 100`,
+		`{"holdback":0.00000001}`:               `0.00000001 has more than 7 decimals`,
+		`{"phases":[{"hold":{"min":"soon"}}]}`:  `"soon" is not a duration such as 24h, 90m or 3d`,
+		`{"phases":[{"hold":{"min":24}}]}`:      `24 is not a duration; write it with its unit and in quotes, such as "24h"`,
+		`{"phases":[{"hold":{"min":["24h"]}}]}`: `["24h"] is not a duration; write it with its unit and in quotes, such as "24h"`,
+	} {
+		var plan Plan
+		if err := json.Unmarshal([]byte(text), &plan); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
 func TestPlanSurvivesJSON(t *testing.T) {
 	const document = `{"phases":[{"name":"tests","percent":12.5,"hold":{"min":"24h","max":"2d"},"min_devices":200}],"holdback":1}`
 	var plan, back Plan

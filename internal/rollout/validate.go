@@ -27,7 +27,8 @@ func (b Bundle) Validate() error {
 		p.checkURL("url", b.URL)
 	}
 	p.require(validToken(b.Checksum, maxToken), CodeInvalidChecksum, "checksum",
-		"must be the encoded checksum on one line without spaces; copy it whole from the bundle tool")
+		strconv.Quote(clip(b.Checksum))+" is not a checksum; want the SHA-256 of the zip as 64 hex digits (sha256sum bundle.zip), "+
+			"a CRC32 of 8, or the encoded text of an encrypted bundle, without spaces")
 	p.require(b.SessionKey == "" || validSessionKey(b.SessionKey), CodeInvalidSessionKey, "session_key",
 		"must be the initialisation vector, a colon and the encrypted key, or empty when the bundle is not encrypted")
 	p.require(validToken(b.KeyID, maxKeyID), CodeInvalidKeyID, "key_id",
@@ -51,7 +52,7 @@ func validSessionKey(s string) bool {
 
 func (p *problems) checkManifest(files []ManifestFile) {
 	if len(files) > maxFiles {
-		p.add(CodeTooManyFiles, "manifest", "has "+strconv.Itoa(len(files))+" files, the most is "+
+		p.add(CodeTooManyFiles, "manifest", strconv.Itoa(len(files))+" files are more than "+
 			strconv.Itoa(maxFiles)+"; deliver the bundle as a zip instead")
 		return
 	}
@@ -63,7 +64,7 @@ func (p *problems) checkManifest(files []ManifestFile) {
 			strconv.Quote(clip(f.FileName))+" is listed twice; list every file once")
 		seen[f.FileName] = true
 		p.require(f.FileHash != "" && validToken(f.FileHash, maxToken), CodeInvalidChecksum, at("manifest", i, "file_hash"),
-			"must be the file's encoded SHA-256 on one line without spaces")
+			"want the SHA-256 of the file as 64 hex digits (sha256sum FILE), or the encoded text of an encrypted file, without spaces")
 		p.checkURL(at("manifest", i, "download_url"), f.DownloadURL)
 	}
 }
@@ -103,7 +104,7 @@ func (s Segment) Validate() error {
 	var p problems
 	p.checkName("name", s.Name)
 	if n := len(s.DeviceIDs) + len(s.CustomIDs); n > maxMembers {
-		p.add(CodeTooManyMembers, "device_ids", "lists "+strconv.Itoa(n)+" members, the most is "+
+		p.add(CodeTooManyMembers, "device_ids", strconv.Itoa(n)+" members are more than "+
 			strconv.Itoa(maxMembers)+"; split the segment, name both in the phase, or describe it with a rule under when")
 		return p.err()
 	}
@@ -122,7 +123,7 @@ func (s Segment) Validate() error {
 
 func (p *problems) checkDeviceID(field, id string) {
 	p.require(validDeviceID(id), CodeInvalidDeviceID, field, strconv.Quote(clip(id))+
-		` is not a device id; copy it from the app's getDeviceId, such as "00009a6b-eefe-490a-9c60-8e965132ae51"`)
+		` is not a device id; want a UUID of 36 characters, as the app's getDeviceId gives, such as "00009a6b-eefe-490a-9c60-8e965132ae51"`)
 }
 
 func (r Rule) check(p *problems) {

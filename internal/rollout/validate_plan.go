@@ -19,9 +19,9 @@ func (p Plan) Validate() error {
 	if p.Name != "" {
 		found.checkName("name", p.Name)
 	}
-	found.require(len(p.Phases) > 0, CodeNoPhases, "phases", "is empty; give at least one phase, such as {percent: 100}")
+	found.require(len(p.Phases) > 0, CodeNoPhases, "phases", "needs at least one phase, such as {percent: 100}")
 	found.require(len(p.Phases) <= maxPhases, CodeTooManyPhases, "phases",
-		"has more than "+strconv.Itoa(maxPhases)+" phases; merge some")
+		strconv.Itoa(len(p.Phases))+" phases are more than "+strconv.Itoa(maxPhases)+"; merge some")
 	for i, phase := range p.Phases {
 		phase.check(&found, i)
 	}
@@ -32,9 +32,9 @@ func (p Plan) Validate() error {
 		found.add(CodeInvalidTimeout, "on_timeout",
 			strconv.Quote(clip(string(p.OnTimeout)))+" is not a timeout policy; use promote, hold or rollback")
 	}
-	found.require(p.Holdback >= 0 && p.Holdback <= maxHoldback, CodeInvalidHoldback, "holdback", "must be 0 to 50 percent")
-	found.require(p.Alpha == 0 || validErrorRate(p.Alpha), CodeInvalidAlpha, "alpha", "must be above 0 and at most 0.5, such as 0.01")
-	found.require(p.Beta == 0 || validErrorRate(p.Beta), CodeInvalidBeta, "beta", "must be above 0 and at most 0.5, such as 0.05")
+	found.require(p.Holdback >= 0 && p.Holdback <= maxHoldback, CodeInvalidHoldback, "holdback", p.Holdback.String()+" is not from 0 to 50")
+	found.require(p.Alpha == 0 || validErrorRate(p.Alpha), CodeInvalidAlpha, "alpha", notErrorRate(p.Alpha, "0.01"))
+	found.require(p.Beta == 0 || validErrorRate(p.Beta), CodeInvalidBeta, "beta", notErrorRate(p.Beta, "0.05"))
 	found.checkGates(p.Gates)
 	return found.err()
 }
@@ -42,26 +42,37 @@ func (p Plan) Validate() error {
 // validErrorRate is false for NaN too.
 func validErrorRate(rate float64) bool { return rate > 0 && rate <= maxError }
 
+func notErrorRate(rate float64, example string) string {
+	return strconv.FormatFloat(rate, 'g', -1, 64) + " is not above 0 and at most 0.5, such as " + example
+}
+
+// valid reports whether a phase can be of this share.
+func (p Percent) valid() bool { return p > 0 && p <= Everyone }
+
 func (phase Phase) check(p *problems, i int) {
 	if phase.Name != "" {
 		p.checkName(at("phases", i, "name"), phase.Name)
 	}
-	p.require(phase.Percent > 0 && phase.Percent <= Everyone, CodeInvalidPercent, at("phases", i, "percent"),
-		"is "+phase.Percent.String()+"; must be above 0 and at most 100")
+	p.require(phase.Percent.valid(), CodeInvalidPercent, at("phases", i, "percent"),
+		phase.Percent.String()+" is not above 0 and at most 100")
 	for j, segment := range phase.Segments {
 		p.checkName(at(at("phases", i, "segments"), j, ""), segment)
 	}
 	p.require(phase.Hold.Min >= 0, CodeInvalidHold, at("phases", i, "hold.min"), "must not be negative")
 	p.require(phase.Hold.Max == 0 || phase.Hold.Max >= phase.Hold.Min, CodeInvalidHold, at("phases", i, "hold.max"),
-		"is "+phase.Hold.Max.String()+", less than the minimum "+phase.Hold.Min.String()+"; raise it, or leave it out for a phase that never times out")
+		phase.Hold.Max.String()+" is less than the minimum "+phase.Hold.Min.String()+"; raise it, or leave it out for a phase that never times out")
 	p.require(phase.MinDevices >= 0, CodeInvalidMinDevices, at("phases", i, "min_devices"), "must not be negative")
 }
 
 // checkGrowth requires that no phase asks for a smaller share of an audience than an earlier phase of the same
-// audience: devices once admitted stay admitted, so it could not be obeyed.
+// audience: devices once admitted stay admitted, so it could not be obeyed. A share that is wrong in itself is not
+// compared: the problem is its own.
 func (p *problems) checkGrowth(phases []Phase) {
 	largest := map[string]int{} // audience → index of its largest phase so far
 	for i, phase := range phases {
+		if !phase.Percent.valid() {
+			continue
+		}
 		audience := audienceKey(phase.Segments)
 		before, known := largest[audience]
 		if !known || phase.Percent >= phases[before].Percent {
@@ -69,7 +80,7 @@ func (p *problems) checkGrowth(phases []Phase) {
 			continue
 		}
 		p.add(CodePhasesShrink, at("phases", i, "percent"),
-			"is "+phase.Percent.String()+", less than the "+phases[before].Percent.String()+" of phase "+strconv.Itoa(before+1)+
+			phase.Percent.String()+" is less than the "+phases[before].Percent.String()+" of phase "+strconv.Itoa(before+1)+
 				" for the same audience; devices stay in once admitted, so put phases in growing order")
 	}
 }
@@ -90,7 +101,7 @@ func (p *problems) checkGates(gates []Gate) {
 			continue
 		}
 		p.require(!seen[gate.Metric], CodeDuplicateGate, at("gates", i, "metric"),
-			"has a second gate for "+string(gate.Metric)+"; give each metric at most one")
+			string(gate.Metric)+" has two gates; give each metric at most one")
 		seen[gate.Metric] = true
 		gate.check(p, i, AllMetrics()[index])
 	}
@@ -99,12 +110,12 @@ func (p *problems) checkGates(gates []Gate) {
 func (g Gate) check(p *problems, i int, info MetricInfo) {
 	p.require(info.Comparison != ShownOnly || g.Off, CodeMetricNotJudged, at("gates", i, "metric"),
 		string(g.Metric)+" is shown but never judged; remove its gate")
-	margin := g.Margin
-	if margin == 0 {
-		margin = info.Gate.Margin
-	} else {
-		p.require(margin > 1 && !math.IsInf(margin, 0), CodeInvalidMargin, at("gates", i, "margin"),
-			"must be a ratio above 1, such as 1.5 for half as many again")
+	margin := info.Gate.Margin
+	switch {
+	case g.Margin > 1 && !math.IsInf(g.Margin, 0):
+		margin = g.Margin
+	case g.Margin != 0:
+		p.add(CodeInvalidMargin, at("gates", i, "margin"), "must be a ratio above 1, such as 1.5 for half as many again")
 	}
 	p.require(g.Severe == 0 || g.Severe >= margin && !math.IsInf(g.Severe, 0), CodeInvalidSevere, at("gates", i, "severe"),
 		"must be a ratio not below the margin, such as 3")

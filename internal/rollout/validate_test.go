@@ -191,6 +191,7 @@ func TestPlanValidate(t *testing.T) {
 		{"zero", Plan{Phases: everyone(0)}, []string{"invalid_percent phases[0].percent"}},
 		{"negative", Plan{Phases: everyone(-1)}, []string{"invalid_percent phases[0].percent"}},
 		{"above everyone", Plan{Phases: everyone(Everyone + 1)}, []string{"invalid_percent phases[0].percent"}},
+		{"zero after ten shrinks nothing besides", Plan{Phases: everyone(10, 0)}, []string{"invalid_percent phases[1].percent"}},
 		{"equal phases", Plan{Phases: everyone(5, 5)}, nil},
 		{"shrinking", Plan{Phases: everyone(50, 10, 20, 50)}, []string{"phases_shrink phases[1].percent", "phases_shrink phases[2].percent"}},
 		{"whole segment, then few of everyone", Plan{Phases: []Phase{
@@ -230,6 +231,7 @@ func TestPlanValidate(t *testing.T) {
 		{"margin that is none", gates(Gate{Metric: Crash, Margin: math.NaN()}, Gate{Metric: ANR, Margin: math.Inf(1)}), []string{
 			"invalid_margin gates[0].margin", "invalid_margin gates[1].margin",
 		}},
+		{"no severe is right for a margin that is none", gates(Gate{Metric: Crash, Margin: math.NaN(), Severe: 3}), []string{"invalid_margin gates[0].margin"}},
 		{"severe below the margin", gates(Gate{Metric: Crash, Margin: 2, Severe: 1.9}), []string{"invalid_severe gates[0].severe"}},
 		{"severe below the default margin", gates(Gate{Metric: Crash, Severe: 1.4}), []string{"invalid_severe gates[0].severe"}},
 		{"limits", gates(Gate{Metric: BootFailure, Limit: 1}, Gate{Metric: DownloadFailure, Limit: -.1}, Gate{Metric: Crash, Limit: math.NaN()}), []string{

@@ -26,7 +26,8 @@ type Apps struct {
 // appItem is the value of the APP item. Its version is the app's revision.
 type appItem struct {
 	rollout.App
-	Owned []byte `json:"owned,omitempty"`
+	Owned      []byte `json:"owned,omitempty"`
+	Generation int64  `json:"generation,omitempty"`
 	// Deleted marks what is left of a deleted app: the revision, so that it never goes back, not even when an app of
 	// the same id is made later.
 	Deleted bool `json:"deleted,omitempty"`
@@ -59,7 +60,7 @@ func (a Apps) loadOnce(ctx context.Context, app string) (rollout.State, error) {
 	if err != nil {
 		return rollout.State{}, err
 	}
-	state := rollout.State{App: head.App, Revision: item.Version, Owned: head.Owned}
+	state := rollout.State{App: head.App, Revision: item.Version, Owned: head.Owned, Generation: head.Generation}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		state.Bundles, err = loadAll[rollout.Bundle](ctx, a.Store, app, prefixBundle)

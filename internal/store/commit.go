@@ -34,19 +34,19 @@ func (a Apps) Commit(ctx context.Context, before, after rollout.State, events []
 	base := before.Revision
 	if base == 0 {
 		var err error
-		if base, err = a.vacant(ctx, app); err != nil {
+		before = rollout.State{}
+		if base, before.Generation, err = a.vacant(ctx, app); err != nil {
 			return fail(err)
 		}
-		before = rollout.State{}
 	}
 	changed := diffDevices(before, after)
-	after.Revision = base + 1
+	after.Revision, after.Generation = base+1, before.Generation
 	after.Owned = resolve.WithOwned(mergeOwned(before.Owned, after.Owned), withChannel(changed)...)
 	ops, err := a.commitOps(before, after, base, events)
 	if err != nil {
 		return fail(err)
 	}
-	if err := a.writeWithFacts(ctx, app, base, ops, changed); err != nil {
+	if err := a.writeWithFacts(ctx, at{app, base, after.Generation}, ops, changed); err != nil {
 		return fail(err)
 	}
 	return filled(after), nil
@@ -66,7 +66,7 @@ func filled(state rollout.State) rollout.State {
 // commitOps returns everything that a Commit writes except the Facts.
 func (a Apps) commitOps(before, after rollout.State, base int64, events []rollout.Event) ([]Op, error) {
 	app := after.App.ID
-	head, err := headOp(app, appItem{App: after.App, Owned: after.Owned}, base)
+	head, err := headOp(app, appItem{App: after.App, Owned: after.Owned, Generation: after.Generation}, base)
 	if err != nil {
 		return nil, err
 	}
@@ -93,14 +93,21 @@ func (a Apps) commitOps(before, after rollout.State, base int64, events []rollou
 	return slices.Concat(ops, live, audit), err
 }
 
+// at is where an app stands when it is written to.
+type at struct {
+	app        string
+	base       int64 // the version of its APP item
+	generation int64
+}
+
 // writeWithFacts writes ops together with the Facts of the changed devices. Devices write their own Facts at any
 // moment, which is no reason to refuse a change of the app: as long as the app is still at base, it tries again.
-func (a Apps) writeWithFacts(ctx context.Context, app string, base int64, ops []Op, changed []deviceChange) error {
+func (a Apps) writeWithFacts(ctx context.Context, here at, ops []Op, changed []deviceChange) error {
 	if len(changed) == 0 {
 		return a.Store.Write(ctx, ops...)
 	}
 	for range factsAttempts {
-		facts, err := a.factsOps(ctx, app, changed)
+		facts, err := a.factsOps(ctx, here, changed)
 		if err != nil {
 			return err
 		}
@@ -108,25 +115,26 @@ func (a Apps) writeWithFacts(ctx context.Context, app string, base int64, ops []
 		if !errors.Is(err, ErrConflict) {
 			return err
 		}
-		switch now, headErr := a.Store.Get(ctx, appKey(app), Strong); {
+		switch now, headErr := a.Store.Get(ctx, appKey(here.app), Strong); {
 		case headErr != nil && !isAbsent(headErr):
 			return headErr
-		case now.Version != base: // 0 when absent
+		case now.Version != here.base: // 0 when absent
 			return err
 		}
 	}
 	return fmt.Errorf("%w: the devices' own records, %d times in a row", ErrConflict, factsAttempts)
 }
 
-func (a Apps) factsOps(ctx context.Context, app string, changed []deviceChange) ([]Op, error) {
+func (a Apps) factsOps(ctx context.Context, here at, changed []deviceChange) ([]Op, error) {
 	var ops []Op
 	for _, c := range changed {
-		facts, version, err := Devices{a.Store}.read(ctx, app, c.id)
+		facts, version, err := Devices{a.Store}.read(ctx, here.app, c.id)
 		if err != nil {
 			return nil, err
 		}
+		facts = facts.Of(here.generation)
 		nameDevice(&facts, c.word, c.named)
-		op, err := factsOp(app, c.id, facts, version)
+		op, err := factsOp(here.app, c.id, facts, version)
 		if err != nil {
 			return nil, err
 		}
@@ -135,19 +143,20 @@ func (a Apps) factsOps(ctx context.Context, app string, changed []deviceChange) 
 	return ops, nil
 }
 
-// vacant returns the version that the APP item of an app to be created must be at: 0, or that of what its deletion left
-// behind, which it finishes to clear first. It fails with ErrConflict when the app exists.
-func (a Apps) vacant(ctx context.Context, app string) (int64, error) {
+// vacant returns the version that the APP item of an app to be created must be at, and the app's generation: zeros, or
+// what follows from what a deletion left behind, which it finishes to clear first. It fails with ErrConflict when the app
+// exists.
+func (a Apps) vacant(ctx context.Context, app string) (version, generation int64, err error) {
 	item, head, err := a.head(ctx, app, Strong)
 	switch {
 	case err == nil:
-		return 0, fmt.Errorf("%w: it exists already", ErrConflict)
+		return 0, 0, fmt.Errorf("%w: it exists already", ErrConflict)
 	case head.Deleted:
-		return item.Version, a.sweep(ctx, app, item.Version)
+		return item.Version, head.Generation + 1, a.sweep(ctx, at{app, item.Version, head.Generation})
 	case isAbsent(err):
-		return 0, nil
+		return 0, 0, nil
 	}
-	return 0, err
+	return 0, 0, err
 }
 
 func headOp(app string, head appItem, base int64) (Op, error) {

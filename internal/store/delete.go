@@ -18,11 +18,11 @@ const sweepItems = 45
 // fails later, the app is gone all the same; what is left is cleared when an app of the same id is made.
 //
 // The audit log stays, and so does the app's last revision, so that edges which held an old Snapshot never mistake it
-// for a newer one. So do the Facts that devices wrote themselves: no list of them exists, and they only matter to an
-// app of the same id.
+// for a newer one. So do the Facts that devices wrote themselves: no list of them exists. They are of this generation and
+// say nothing to a later app of the same id.
 func (a Apps) Delete(ctx context.Context, state rollout.State, events []rollout.Event) error {
 	app := state.App.ID
-	head, err := headOp(app, appItem{App: rollout.App{ID: app}, Deleted: true}, state.Revision)
+	head, err := headOp(app, appItem{App: rollout.App{ID: app}, Generation: state.Generation, Deleted: true}, state.Revision)
 	if err != nil {
 		return fmt.Errorf("deleting app %s: %w", app, err)
 	}
@@ -34,22 +34,22 @@ func (a Apps) Delete(ctx context.Context, state rollout.State, events []rollout.
 	if err := a.Store.Write(ctx, slices.Concat(ops, audit)...); err != nil {
 		return fmt.Errorf("deleting app %s: %w", app, err)
 	}
-	if err := a.sweep(ctx, app, state.Revision+1); err != nil {
+	if err := a.sweep(ctx, at{app, state.Revision + 1, state.Generation}); err != nil {
 		return fmt.Errorf("app %s is deleted, but clearing up after it: %w", app, err)
 	}
 	return nil
 }
 
-// sweep clears the entities of a deleted app whose APP item is at version. Every step checks that it still is, so that
-// nothing of a new app of the same id can be hit.
-func (a Apps) sweep(ctx context.Context, app string, version int64) error {
+// sweep clears the entities of a deleted app. Every step checks that its APP item is still the one given, so that nothing
+// of a new app of the same id can be hit.
+func (a Apps) sweep(ctx context.Context, here at) error {
 	for _, prefix := range []string{prefixRollout, prefixChannel, prefixPlan, prefixSegment, prefixBundle, prefixDevice} {
-		items, err := a.Store.Query(ctx, Range{PK: appPK(app), Prefix: prefix}, Strong)
+		items, err := a.Store.Query(ctx, Range{PK: appPK(here.app), Prefix: prefix}, Strong)
 		if err != nil {
 			return err
 		}
 		for part := range slices.Chunk(items, sweepItems) {
-			if err := a.sweepPart(ctx, app, version, prefix, part); err != nil {
+			if err := a.sweepPart(ctx, here, prefix, part); err != nil {
 				return err
 			}
 		}
@@ -59,18 +59,18 @@ func (a Apps) sweep(ctx context.Context, app string, version int64) error {
 
 // sweepPart clears some entities of one kind, with what was written beside them: live markers, and the operator's word
 // in the Facts of devices.
-func (a Apps) sweepPart(ctx context.Context, app string, version int64, prefix string, part []Item) error {
-	ops := []Op{Check(appKey(app), AtVersion(version))}
+func (a Apps) sweepPart(ctx context.Context, here at, prefix string, part []Item) error {
+	ops := []Op{Check(appKey(here.app), AtVersion(here.base))}
 	var unnamed []deviceChange
 	for _, item := range part {
 		id := strings.TrimPrefix(item.SK, prefix)
 		ops = append(ops, Delete(item.Key, Always()))
 		switch prefix {
 		case prefixRollout:
-			ops = append(ops, Delete(liveKey(app, id), Always()))
+			ops = append(ops, Delete(liveKey(here.app, id), Always()))
 		case prefixDevice:
 			unnamed = append(unnamed, deviceChange{id: id})
 		}
 	}
-	return a.writeWithFacts(ctx, app, version, ops, unnamed)
+	return a.writeWithFacts(ctx, here, ops, unnamed)
 }

@@ -605,6 +605,13 @@ func testDeleteApp(t *testing.T, e Engine) {
 	if again.Revision <= state.Revision {
 		t.Errorf("revision %d after %d: it went back", again.Revision, state.Revision)
 	}
+	if again.Generation != state.Generation+1 {
+		t.Errorf("generation %d after %d", again.Generation, state.Generation)
+	}
+	wantStored(t, a, again)
+	if f, err := d.Facts(t.Context(), shop, "d1"); err != nil || f.Channel == "" || f.Generation != again.Generation {
+		t.Errorf("facts %+v, %v: the operator's word is not of the new app", f, err)
+	}
 	_, err = a.Commit(t.Context(), state, state, nil)
 	wantError(t, err, store.ErrConflict)
 	events, err := a.Events(t.Context(), shop, "", 0)
