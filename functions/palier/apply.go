@@ -1,21 +1,17 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
-	"strconv"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"github.com/palier-ota/palier/internal/admin"
-	"github.com/palier-ota/palier/internal/rollout"
 )
 
 const maxDocument = 2 << 20
@@ -52,9 +48,7 @@ What the document leaves out stays as it is, unless --prune asks to remove it. A
 			if err := c.call(cmd.Context(), http.MethodPut, appPath(app)+"?"+query.Encode(), "application/yaml", body, &out); err != nil {
 				return err
 			}
-			for _, warning := range c.takenBack(cmd.Context(), out) {
-				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", warning)
-			}
+			warn(cmd.ErrOrStderr(), out.Warnings)
 			if c.json {
 				return printJSON(cmd.OutOrStdout(), out)
 			}
@@ -77,37 +71,11 @@ func noDocument(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// takenBack warns of every channel that a document moves away from what a rollout brought it, as the document of
-// before the rollout does when it is applied again. It says nothing where nobody can tell.
-func (c *connection) takenBack(ctx context.Context, out admin.ApplyResult) (warnings []string) {
-	var list []admin.RolloutView
-	for _, ch := range out.Changes {
-		i := slices.IndexFunc(ch.Fields, func(f admin.FieldChange) bool { return f.Field == "bundle" })
-		if ch.Kind != "channel" || ch.Op != admin.Update || i < 0 {
-			continue
-		}
-		if list == nil {
-			var err error
-			if list, err = c.rollouts(ctx, out.App); err != nil {
-				return nil
-			}
-		}
-		if r, ok := lastCompleted(list, ch.Name); ok && string(ch.Fields[i].From) == strconv.Quote(r.Bundle) {
-			warnings = append(warnings, fmt.Sprintf("channel %s: %s → %s takes back what rollout %s completed %s; to keep it, let the document say bundle: %s",
-				ch.Name, r.Bundle, orNothing(ch.Fields[i].To), r.ID, ago(r.EndedAt, c.now()), r.Bundle))
-		}
+// warn tells what the server carried out and wonders about.
+func warn(w io.Writer, warnings []string) {
+	for _, warning := range warnings {
+		fmt.Fprintln(w, "warning:", warning)
 	}
-	return warnings
-}
-
-// lastCompleted returns the rollout that completed last on a channel.
-func lastCompleted(list []admin.RolloutView, channel string) (last admin.RolloutView, found bool) {
-	for _, r := range list {
-		if r.Channel == channel && r.State == rollout.Completed && r.EndedAt.After(last.EndedAt) {
-			last, found = r, true
-		}
-	}
-	return last, found
 }
 
 func readDocument(file string, stdin io.Reader) ([]byte, error) {

@@ -21,7 +21,7 @@ import (
 const (
 	demoApp     = "com.example.shop"
 	demoDevices = 1500
-	demoCrash   = 0.02 // per session of a good bundle
+	demoCrash   = 0.01 // per session of a good bundle
 	demoEvery   = 6 * time.Hour
 	demoScale   = 7200 // when the clock was not asked to run faster
 )
@@ -169,11 +169,18 @@ func (s *server) follow(ctx context.Context, c *connection, t *teller, moved <-c
 	if err := c.send(ctx, http.MethodPost, appPath(demoApp, "rollouts"), in, &r); err != nil {
 		return fmt.Errorf("starting %s: %w", bundle, err)
 	}
-	t.say("rollout of %s begins (%s): %s of devices get it", bundle, what, share(r))
+	t.say("rollout of %s begins (%s): %s get it", bundle, what, share(r))
+	var patience <-chan time.Time // with a pause that nobody answers
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-patience:
+			if err := c.send(ctx, http.MethodPost, appPath(demoApp, "rollouts", r.ID, "rollback"), map[string]string{"reason": "seen enough"}, &r); err != nil {
+				return fmt.Errorf("rolling %s back: %w", bundle, err)
+			}
+			t.say("a person looks and takes %s back", bundle)
+			return nil
 		case o := <-moved:
 			if o.Rollout.ID != r.ID {
 				continue
@@ -181,6 +188,9 @@ func (s *server) follow(ctx context.Context, c *connection, t *teller, moved <-c
 			t.say("%s", tell(o))
 			if !o.Rollout.State.Live() {
 				return nil
+			}
+			if o.Rollout.State == rollout.Paused {
+				patience = time.After(s.clock.real(16*time.Hour, 0))
 			}
 		}
 	}

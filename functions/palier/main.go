@@ -58,7 +58,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if errors.As(err, &code) {
 		return int(code)
 	}
-	fmt.Fprintln(stderr, "palier:", err)
+	if asJSON, _ := root.PersistentFlags().GetBool("json"); asJSON {
+		printError(stdout, err, true)
+	} else {
+		printError(stderr, err, false)
+	}
 	var usage usageError
 	var refused *apiError
 	switch {

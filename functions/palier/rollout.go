@@ -40,7 +40,7 @@ rollout that is live is meant, or the newest.`,
 		{"resume", "Go on after a pause; the phase's clock goes on where it stopped", "the crashes come from an old device, not from this bundle", []string{"continue", "unpause"}},
 		{"promote", "Go to the next phase now; out of the last one, complete", "tested by hand, the fix is urgent", []string{"advance", "next"}},
 		{"approve", "Give the current phase the approval it waits for", "the testers are content", []string{"accept"}},
-		{"halt", "End it: new devices get the baseline, devices on the candidate keep it", "1.5.0 will replace it", []string{"stop", "abort", "cancel"}},
+		{"halt", "End it: new devices get the baseline, devices on the candidate keep it", "1.5.0 will replace it", []string{"abort", "cancel"}},
 		{"rollback", "End it: every device goes back to the baseline", "checkout is broken", []string{"revert", "undo"}},
 	} {
 		cmd.AddCommand(newRolloutVerb(c, v))
@@ -80,14 +80,11 @@ candidate get the new one first.`,
 				}
 				in["plan"] = p
 			}
-			stopped := c.stoppedBefore(cmd.Context(), args[0], channel, bundle)
 			var out admin.RolloutView
 			if err := c.send(cmd.Context(), http.MethodPost, appPath(args[0], "rollouts"), in, &out); err != nil {
 				return err
 			}
-			if stopped != "" {
-				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", stopped)
-			}
+			warn(cmd.ErrOrStderr(), out.Warnings)
 			if c.json {
 				return printJSON(cmd.OutOrStdout(), out)
 			}
@@ -107,29 +104,6 @@ candidate get the new one first.`,
 	offer(cmd, "bundle", c.completeNamed(bundlesOf))
 	offer(cmd, "plan", c.completePlan)
 	return cmd
-}
-
-// stoppedBefore is a warning when the bundle's latest rollout on the channel was halted or rolled back; "" when it was
-// not, or when nobody can tell.
-func (c *connection) stoppedBefore(ctx context.Context, app, channel, bundle string) string {
-	list, err := c.rollouts(ctx, app)
-	if err != nil {
-		return "" // the start itself will meet the same error
-	}
-	for _, r := range list {
-		switch {
-		case r.Channel != channel || r.Bundle != bundle:
-		case r.State == rollout.RolledBack || r.State == rollout.Halted:
-			text := fmt.Sprintf("%s was %s on %s %s", bundle, inWords(r.State), channel, ago(r.EndedAt, c.now()))
-			if r.Reason != "" {
-				text += ": " + r.Reason
-			}
-			return text
-		default:
-			return ""
-		}
-	}
-	return ""
 }
 
 // planArgument returns a plan's name, or the plan in a file when the argument names one.

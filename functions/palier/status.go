@@ -41,7 +41,7 @@ func (c *connection) look(ctx context.Context, app, id string) (l look, err erro
 	}
 	var log admin.Items[rollout.Event]
 	if err := c.get(ctx, appPath(app, "events")+"?limit=200", &log); err != nil {
-		return l, err
+		return l, nil // what is known is worth showing without it
 	}
 	for _, e := range log.Items {
 		if e.Rollout == id && e.To == l.Rollout.State && e.From != e.To {
@@ -119,7 +119,8 @@ func printEvidence(w io.Writer, v judge.Verdict, safe float64) {
 	var known []judge.Evidence
 	var silent []string
 	for _, e := range v.Metrics {
-		if e.Candidate+e.Control == 0 && e.Lower+e.Upper+e.Ratio == 0 && !e.Alarm && !e.Safe {
+		unknown := v.Candidate == 0 || e.Lower+e.Upper+e.Ratio == 0 && !e.Alarm && !e.Safe
+		if e.Candidate+e.Control == 0 && unknown {
 			silent = append(silent, string(e.Metric))
 			continue
 		}
@@ -142,9 +143,9 @@ func printEvidence(w io.Writer, v judge.Verdict, safe float64) {
 	}
 }
 
-// bar draws a share of one.
+// bar draws a share of one. It is full for everyone only.
 func bar(share float64, width int) string {
-	return blocks(int(math.Round(max(0, min(1, share))*float64(width))), width)
+	return blocks(int(max(0, min(1, share))*float64(width)), width)
 }
 
 func blocks(n, width int) string { return strings.Repeat("█", n) + strings.Repeat("░", width-n) }

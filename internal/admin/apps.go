@@ -82,14 +82,15 @@ func (s *Service) deleteApp(ctx context.Context, in *AppPath) (*struct{}, error)
 	if err != nil {
 		return nil, err
 	}
-	if running := live(state); len(running) > 0 {
-		return nil, refuse(http.StatusConflict, rollout.CodeLiveRolloutExists,
-			"rollout %s is live on channel %q: complete, halt or roll it back before you delete the app", running[0].ID, running[0].Channel)
+	event := rollout.Event{Time: s.now().UTC(), Actor: caller(ctx).Name, Verb: "delete", Subject: "app " + in.App}
+	if ended := live(state); len(ended) > 0 {
+		ids := make([]string, len(ended))
+		for i, r := range ended {
+			ids[i] = r.ID
+		}
+		event.Detail = map[string]any{"rollouts": ids} // they end with the app
 	}
-	err = s.apps.Delete(ctx, state, []rollout.Event{{
-		Time: s.now().UTC(), Actor: caller(ctx).Name, Verb: "delete", Subject: "app " + in.App,
-	}})
-	return nil, err
+	return nil, s.apps.Delete(ctx, state, []rollout.Event{event})
 }
 
 // exampleDocument is what the API's description shows of a document.

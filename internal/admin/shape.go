@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/palier-ota/palier/internal/rollout"
 )
 
 // maxProblems is how many problems of one body are reported; more would help nobody.
@@ -178,6 +180,9 @@ func (s *shape) checkStruct(path string, v any, t reflect.Type) {
 	if !ok {
 		s.add(path, "%s", mismatch(v, "an object"))
 		return
+	}
+	if t == reflect.TypeFor[rollout.Phase]() && object["percent"] == nil {
+		s.add(path+".percent", "is missing: a phase that forgot it would admit nobody")
 	}
 	fields := fieldsOf(t)
 	for _, key := range slices.Sorted(maps.Keys(object)) {

@@ -97,7 +97,7 @@ func TestStartRefuses(t *testing.T) {
 		{"no time", shop(), func(r *StartRequest) { r.At = time.Time{} }, CodeIncompleteRequest},
 		{"endless reason", shop(), func(r *StartRequest) { r.Reason = string(make([]byte, 3000)) }, CodeTextTooLong},
 		{"unknown plan", shop(), func(r *StartRequest) { r.Plan = Plan{Name: "bold"} }, CodeUnknownPlan},
-		{"invalid plan", shop(), func(r *StartRequest) { r.Plan = Plan{Phases: []Phase{{}}} }, CodeInvalidPercent},
+		{"invalid plan", shop(), func(r *StartRequest) { r.Plan = Plan{Phases: []Phase{{Percent: -1}}} }, CodeInvalidPercent},
 		{"plan with an unknown segment", shop(), func(r *StartRequest) { r.Plan = Plan{Name: "groups"} }, CodeUnknownSegment},
 		{"unknown channel", shop(), func(r *StartRequest) { r.Channel = "gamma" }, CodeUnknownChannel},
 		{"unknown bundle", shop(), func(r *StartRequest) { r.Bundle = "9.0.0" }, CodeUnknownBundle},

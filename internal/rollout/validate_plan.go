@@ -47,14 +47,14 @@ func notErrorRate(rate float64, example string) string {
 }
 
 // valid reports whether a phase can be of this share.
-func (p Percent) valid() bool { return p > 0 && p <= Everyone }
+func (p Percent) valid() bool { return p >= 0 && p <= Everyone }
 
 func (phase Phase) check(p *problems, i int) {
 	if phase.Name != "" {
 		p.checkName(at("phases", i, "name"), phase.Name)
 	}
 	p.require(phase.Percent.valid(), CodeInvalidPercent, at("phases", i, "percent"),
-		phase.Percent.String()+" is not above 0 and at most 100")
+		phase.Percent.String()+" is not from 0, which admits nobody yet, to 100")
 	for j, segment := range phase.Segments {
 		p.checkName(at(at("phases", i, "segments"), j, ""), segment)
 	}

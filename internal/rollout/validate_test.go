@@ -188,10 +188,11 @@ func TestPlanValidate(t *testing.T) {
 		{"no phases", Plan{}, []string{"no_phases phases"}},
 		{"twenty phases", Plan{Phases: make21()[:20]}, nil},
 		{"twenty-one phases", Plan{Phases: make21()}, []string{"too_many_phases phases"}},
-		{"zero", Plan{Phases: everyone(0)}, []string{"invalid_percent phases[0].percent"}},
+		{"zero", Plan{Phases: everyone(0)}, nil},
 		{"negative", Plan{Phases: everyone(-1)}, []string{"invalid_percent phases[0].percent"}},
 		{"above everyone", Plan{Phases: everyone(Everyone + 1)}, []string{"invalid_percent phases[0].percent"}},
-		{"zero after ten shrinks nothing besides", Plan{Phases: everyone(10, 0)}, []string{"invalid_percent phases[1].percent"}},
+		{"zero after ten", Plan{Phases: everyone(10, 0)}, []string{"phases_shrink phases[1].percent"}},
+		{"101 after ten shrinks nothing besides", Plan{Phases: everyone(10, Everyone+1)}, []string{"invalid_percent phases[1].percent"}},
 		{"equal phases", Plan{Phases: everyone(5, 5)}, nil},
 		{"shrinking", Plan{Phases: everyone(50, 10, 20, 50)}, []string{"phases_shrink phases[1].percent", "phases_shrink phases[2].percent"}},
 		{"whole segment, then few of everyone", Plan{Phases: []Phase{
