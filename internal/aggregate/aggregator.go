@@ -21,6 +21,7 @@ const (
 	defaultCache = 64 << 20
 
 	maxBackoff    = 5 * time.Second
+	stepTimeout   = 60 * time.Second
 	foldAttempts  = 5 // of FoldBatch when others commit in between
 	maxCommitOps  = 90
 	maxPatchBytes = 200_000
@@ -111,45 +112,49 @@ func (a *Aggregator) foldAfterCheckpoint(ctx context.Context, s *shard, batch []
 	return result, err
 }
 
-// Run folds all shards until ctx ends, and then returns nil. Failures are logged and tried again, ever more slowly. It
-// only fails when the stream cannot say which shards it has.
+// Run folds all shards until ctx ends, and then returns nil. Each shard is followed on its own, so that one that fails,
+// which is logged and tried again ever more slowly, does not hold up the others. It only fails when the stream cannot say
+// which shards it has.
 func (a *Aggregator) Run(ctx context.Context) error {
 	shards, err := a.Stream.Shards(ctx)
 	if err != nil {
 		return fmt.Errorf("aggregate %s: list shards: %w", a.Name, err)
 	}
-	failures := 0
-	for ctx.Err() == nil {
-		read, failed := a.stepAll(ctx, shards)
-		switch {
-		case failed:
-			failures++
-			a.pause(ctx, min(maxBackoff, cmp.Or(a.Idle, defaultIdle)<<min(failures, 10)), nil)
-		case read == 0:
-			failures = 0
-			a.pause(ctx, cmp.Or(a.Idle, defaultIdle), a.Wake)
-		default:
-			failures = 0
-		}
+	var following sync.WaitGroup
+	for _, name := range shards {
+		following.Go(func() { a.follow(ctx, name) })
 	}
+	following.Wait()
 	return nil
 }
 
-// stepAll gives every shard one Step.
-func (a *Aggregator) stepAll(ctx context.Context, shards []string) (read int, failed bool) {
-	for _, name := range shards {
-		n, err := a.Step(ctx, name)
-		read += n
+// follow steps through one shard until ctx ends.
+func (a *Aggregator) follow(ctx context.Context, name string) {
+	failures := 0
+	for ctx.Err() == nil {
+		n, err := a.stepInTime(ctx, name)
 		switch {
-		case err == nil || ctx.Err() != nil:
+		case err == nil && n > 0:
+			failures = 0
+		case err == nil:
+			failures = 0
+			a.pause(ctx, cmp.Or(a.Idle, defaultIdle), a.Wake)
+		case ctx.Err() != nil:
 		case errors.Is(err, store.ErrConflict):
 			a.log().Debug("someone else folds this shard", "shard", name)
 		default:
-			failed = true
+			failures++
 			a.log().Error("folding telemetry failed; will try again", "shard", name, "error", err)
+			a.pause(ctx, min(maxBackoff, cmp.Or(a.Idle, defaultIdle)<<min(failures, 10)), nil)
 		}
 	}
-	return read, failed
+}
+
+// stepInTime is Step with a deadline: an engine that hangs must not stop the counting in silence.
+func (a *Aggregator) stepInTime(ctx context.Context, name string) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
+	return a.Step(ctx, name)
 }
 
 // pause waits for d of real time, for wake or for the end of ctx.

@@ -39,6 +39,7 @@ type Input struct {
 	Approved bool          // the current phase has the approval it may need
 	Now      time.Time
 	Newest   time.Time // of the newest check that was counted; zero if none
+	Complete time.Time // before it everything has been counted, by every shard of the stream; zero means before Newest
 	Strata   []Stratum // any order
 }
 

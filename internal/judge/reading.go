@@ -43,7 +43,7 @@ type sums struct {
 // read sums the strata of the plan's phases. Counts below zero are read as zero, and a share that is no share as 1.
 func read(in Input) reading {
 	r := reading{phases: len(in.Plan.Phases)}
-	done := completeHours(in.Newest)
+	done := completeHours(in)
 	for i := range in.Strata {
 		s := &in.Strata[i]
 		if s.Phase < 0 || s.Phase >= r.phases {
@@ -59,13 +59,18 @@ func read(in Input) reading {
 	return r
 }
 
-// completeHours returns the hour before which everything has been counted: that of the newest check. An outage of the
-// telemetry stops it, so that nobody counts as silent for lack of an ear.
-func completeHours(newest time.Time) int64 {
-	if newest.IsZero() {
+// completeHours returns the hour before which everything has been counted: that of the newest check, as the part of the
+// telemetry that is furthest behind knows it. An outage of the telemetry, or of a part, stops it, so that nobody counts as
+// silent for lack of an ear.
+func completeHours(in Input) int64 {
+	complete := in.Complete
+	if complete.IsZero() || in.Newest.Before(complete) {
+		complete = in.Newest
+	}
+	if complete.IsZero() {
 		return math.MinInt32 // no hour is complete
 	}
-	return int64(math.Floor(float64(newest.Unix()) / time.Hour.Seconds()))
+	return int64(math.Floor(float64(complete.Unix()) / time.Hour.Seconds()))
 }
 
 // group returns the group of a phase and share, adding an empty one if there is none. There are about as many as phases,

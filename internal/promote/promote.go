@@ -3,7 +3,7 @@
 // A tick looks at every live rollout: it reads the tallies, has the judge weigh them, turns the verdict into a verb of
 // the rollout's state machine and commits the outcome, with its audit event and the new Snapshot, under compare-and-swap
 // on the app's revision. The state machine decides what is possible and the store decides who was first, so two ticks at
-// once, or a tick beside an operator, do no harm: the loser sees a conflict and leaves the rollout to the next tick.
+// once, or a tick beside an operator, do no harm: the loser sees a conflict and judges what is there then.
 package promote
 
 import (
@@ -51,7 +51,7 @@ func (t *Ticker) Tick(ctx context.Context) ([]Outcome, error) {
 	}
 	outcomes := make([]Outcome, 0, len(live))
 	for _, l := range live {
-		o := t.one(ctx, l.App, l.Rollout)
+		o := t.inTime(ctx, l.App, l.Rollout)
 		if o.Err != nil {
 			t.Log.Error("rollout not judged", "app", l.App, "rollout", l.Rollout, "error", o.Err)
 		}
@@ -61,6 +61,26 @@ func (t *Ticker) Tick(ctx context.Context) ([]Outcome, error) {
 		outcomes = append(outcomes, o)
 	}
 	return outcomes, nil
+}
+
+const (
+	rolloutTimeout = 30 * time.Second // for one rollout, so that a slow one does not keep the others waiting for ever
+	attempts       = 5                // for a rollout whose app others keep changing
+)
+
+// inTime judges and moves one rollout, anew with fresh eyes when someone else changed its app meanwhile: otherwise whoever
+// changes apps all the time could keep a rollout from being stopped.
+func (t *Ticker) inTime(ctx context.Context, app, id string) (o Outcome) {
+	ctx, cancel := context.WithTimeout(ctx, rolloutTimeout)
+	defer cancel()
+	for range attempts {
+		if o = t.one(ctx, app, id); !errors.Is(o.Err, store.ErrConflict) {
+			return o
+		}
+	}
+	t.Log.Warn("rollout's app changes all the time; leaving it to the next tick", "app", app, "rollout", id)
+	o.Err = nil
+	return o
 }
 
 // one judges and moves one rollout.
@@ -141,8 +161,8 @@ func (t *Ticker) verdict(ctx context.Context, r rollout.Rollout, now time.Time) 
 	return judge.Judge(Input(r, tallies, now)), nil
 }
 
-// commit applies the command and writes the outcome. Losing a race is no error: whoever won has changed what this
-// decision was based on.
+// commit applies the command and writes the outcome. It fails with store.ErrConflict when someone else was first: whoever
+// won has changed what this decision was based on.
 func (t *Ticker) commit(ctx context.Context, state rollout.State, o Outcome, cmd rollout.Command) Outcome {
 	tr, err := rollout.Operate(state, o.Rollout.ID, cmd)
 	if err != nil {
@@ -150,10 +170,6 @@ func (t *Ticker) commit(ctx context.Context, state rollout.State, o Outcome, cmd
 		return o
 	}
 	after, err := t.Apps.Commit(ctx, state, tr.ApplyTo(state), tr.Events)
-	if errors.Is(err, store.ErrConflict) {
-		t.Log.Info("rollout was changed by someone else; leaving it to the next tick", "rollout", o.Rollout.ID, "verb", cmd.Verb)
-		return o
-	}
 	if err != nil {
 		o.Err = fmt.Errorf("committing %s of rollout %s: %w", cmd.Verb, o.Rollout.ID, err)
 		return o
@@ -182,7 +198,7 @@ func verbFor(d judge.Decision) rollout.Verb {
 // Input gathers what the judge weighs for a rollout at the instant now.
 func Input(r rollout.Rollout, tallies telemetry.Tallies, now time.Time) judge.Input {
 	return judge.Input{
-		Plan: waive(r.Plan, r.Waived), Phase: r.Phase, Held: r.Held(now), Approved: r.Approved, Now: now, Newest: tallies.Newest,
+		Plan: waive(r.Plan, r.Waived), Phase: r.Phase, Held: r.Held(now), Approved: r.Approved, Now: now, Newest: tallies.Newest, Complete: tallies.Complete,
 		Strata: tallies.Strata(func(phase int) float64 { return designShare(r, phase) }),
 	}
 }

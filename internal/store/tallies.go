@@ -67,8 +67,12 @@ func (t Tallies) Load(ctx context.Context, app, rolloutID string) (telemetry.Tal
 			if err := decodeItem(item, &newest); err != nil {
 				return fail(err)
 			}
-			if at := time.UnixMilli(newest.Newest).UTC(); at.After(out.Newest) {
+			at := time.UnixMilli(newest.Newest).UTC()
+			if at.After(out.Newest) {
 				out.Newest = at
+			}
+			if out.Complete.IsZero() || at.Before(out.Complete) {
+				out.Complete = at
 			}
 			continue
 		}

@@ -101,6 +101,9 @@ type Row struct {
 type Tallies struct {
 	Rows   []Row
 	Newest time.Time // when the newest counted check was received; zero if there was none
+	// Complete is the Newest of the shard that is furthest behind, of those that counted anything: before it, all that
+	// was received has been counted.
+	Complete time.Time
 }
 
 // Strata sums the rows over shards and pairs the arms, ordered by phase and hour. share gives the design share of
