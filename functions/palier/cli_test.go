@@ -638,3 +638,53 @@ func TestTokenListMarksExpired(t *testing.T) {
 		}
 	}
 }
+
+// TestFailingToStart says why, in words, and touches nothing.
+func TestFailingToStart(t *testing.T) {
+	dir := t.TempDir()
+	first := startServerIn(t, dir, 1, testToken)
+	taken := strings.TrimPrefix(first.url(), "http://")
+	for _, c := range []struct {
+		name string
+		code int
+		says string
+		args []string
+	}{
+		{"address in use", exitFailed, "in use", []string{"--listen", taken, "--data", t.TempDir()}},
+		{"demo on an address in use", exitFailed, "in use", []string{"--demo", "--listen", taken, "--data", filepath.Dir(dir)}},
+		{"directory in use", exitFailed, "another palier is using", []string{"--listen", "127.0.0.1:0", "--data", dir}},
+		{"no address", exitUsage, "--listen", []string{"--listen", "nonsense", "--data", t.TempDir()}},
+		{"slow clock", exitUsage, "--time-scale", []string{"--listen", "127.0.0.1:0", "--time-scale", "0.5", "--data", t.TempDir()}},
+	} {
+		var out, errOut bytes.Buffer
+		code := run(context.Background(), append([]string{"serve"}, c.args...), strings.NewReader(""), &out, &errOut)
+		if code != c.code || !strings.Contains(errOut.String(), c.says) {
+			t.Errorf("%s: exit %d, said %q; want exit %d and %q", c.name, code, errOut.String(), c.code, c.says)
+		}
+	}
+	must(t, first.operator().get(t.Context(), "/apps", nil))
+}
+
+func TestClearingTouchesOnlyWhatAServerKeeps(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"palier.db", "palier.db-wal", "telemetry.db", "clock.json", "token", "thesis.txt"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	must(t, clearData(dir))
+	left, err := os.ReadDir(dir)
+	must(t, err)
+	if len(left) != 1 || left[0].Name() != "thesis.txt" {
+		t.Errorf("left %v, want only what is not the server's", left)
+	}
+}
+
+func TestClockDoesNotOverflow(t *testing.T) {
+	now := time.Now()
+	long := anchor{Real: now.Add(-400 * 24 * time.Hour), Clock: now, Scale: 1e6}
+	if at := long.at(now); at.Before(now) || at.Year() > now.Year()+101 {
+		t.Errorf("after 400 days at a million times the speed the clock says %s", at)
+	}
+	if at := (anchor{Real: now.Add(time.Hour), Clock: now, Scale: 3600}).at(now); at.Before(now) {
+		t.Errorf("with the machine's clock set back it says %s", at)
+	}
+}

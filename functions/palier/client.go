@@ -32,7 +32,6 @@ func (e unreachable) Is(target error) bool { return target == errUnreachable }
 const (
 	defaultListen = "127.0.0.1:8787"
 	defaultData   = ".palier"
-	tokenFile     = "token"
 )
 
 // connection is how commands reach a server: its address, a token, and how to print.

@@ -34,7 +34,7 @@ func newClock(dir string, scale float64) (*clock, error) {
 		return nil, usageError{fmt.Errorf("--time-scale %g: want 1 to 1000000", scale)}
 	}
 	now := time.Now()
-	path := filepath.Join(dir, "clock.json")
+	path := filepath.Join(dir, clockFile)
 	kept, err := readAnchor(path)
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func newClock(dir string, scale float64) (*clock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding the clock: %w", err)
 	}
-	if err := os.WriteFile(path, raw, 0o600); err != nil {
+	if err := replaceFile(path, raw); err != nil {
 		return nil, fmt.Errorf("keeping the clock: %w", err)
 	}
 	return c, nil
@@ -73,9 +73,18 @@ func readAnchor(path string) (a anchor, err error) {
 	return a, nil
 }
 
-// at returns the clock's time at the real instant now.
+// at returns the clock's time at the real instant now; never less than at the anchor, should the machine's clock have been
+// set back.
 func (a anchor) at(now time.Time) time.Time {
-	return a.Clock.Add(time.Duration(float64(now.Sub(a.Real)) * a.Scale))
+	return a.Clock.Add(max(0, scaled(now.Sub(a.Real), a.Scale)))
+}
+
+// farthest is how far a clock runs ahead of its anchor at most: what a time.Duration holds is soon used up at high scales.
+const farthest = 100 * 365 * 24 * time.Hour
+
+// scaled returns how far a clock of this scale has come in d of real time.
+func scaled(d time.Duration, scale float64) time.Duration {
+	return time.Duration(min(float64(d)*scale, float64(farthest)))
 }
 
 // Now returns the clock's time.
@@ -83,7 +92,7 @@ func (c *clock) Now() time.Time {
 	if c.scale == 1 && c.anchor.Clock.Equal(c.anchor.Real) {
 		return time.Now()
 	}
-	return c.anchor.Clock.Add(time.Duration(float64(time.Since(c.start)) * c.scale))
+	return c.anchor.Clock.Add(scaled(time.Since(c.start), c.scale))
 }
 
 // notes says what an operator should know of a clock that does not tell the real time.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,8 +9,14 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// lockFile is held by the server that uses a data directory.
-const lockFile = "lock"
+// What a server keeps in its data directory.
+const (
+	storeFile  = "palier.db"
+	streamFile = "telemetry.db"
+	clockFile  = "clock.json"
+	tokenFile  = "token"
+	lockFile   = "lock" // held by the server that uses the directory
+)
 
 // lockData makes the data directory if need be and takes it for this process, until the lock is given back or the process
 // ends. It fails when another server has it.
@@ -28,19 +35,32 @@ func lockData(dir string) (*flock.Flock, error) {
 	return lock, nil
 }
 
-// clearData removes what is in a data directory that this process has taken.
+// clearData removes what a server keeps in a data directory that this process has taken, and nothing else.
 func clearData(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("clearing %s: %w", dir, err)
-	}
-	for _, e := range entries {
-		if e.Name() == lockFile {
-			continue
-		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+	for _, pattern := range []string{storeFile + "*", streamFile + "*", clockFile, tokenFile} {
+		names, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
 			return fmt.Errorf("clearing %s: %w", dir, err)
+		}
+		for _, name := range names {
+			if err := os.Remove(name); err != nil {
+				return fmt.Errorf("clearing %s: %w", dir, err)
+			}
 		}
 	}
 	return nil
+}
+
+// replaceFile writes a file that only its owner may read, whole or not at all, whenever the process ends.
+func replaceFile(path string, content []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // does nothing once it is renamed
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }

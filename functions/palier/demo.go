@@ -176,7 +176,12 @@ func (s *server) follow(ctx context.Context, c *connection, t *teller, moved <-c
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-patience:
-			if err := c.send(ctx, http.MethodPost, appPath(demoApp, "rollouts", r.ID, "rollback"), map[string]string{"reason": "seen enough"}, &r); err != nil {
+			err := c.send(ctx, http.MethodPost, appPath(demoApp, "rollouts", r.ID, "rollback"), map[string]string{"reason": "seen enough"}, &r)
+			var refused *apiError
+			if errors.As(err, &refused) && refused.Code == rollout.CodeRolloutEnded {
+				continue // the judge was first; its word is on the way
+			}
+			if err != nil {
 				return fmt.Errorf("rolling %s back: %w", bundle, err)
 			}
 			t.say("a person looks and takes %s back", bundle)

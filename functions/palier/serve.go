@@ -140,10 +140,10 @@ func (s *server) open(ctx context.Context) (err error) {
 	if s.clock, err = newClock(o.data, o.scale); err != nil {
 		return err
 	}
-	if s.store, err = storesqlite.Open(filepath.Join(o.data, "palier.db"), storesqlite.Options{Now: s.clock.Now}); err != nil {
+	if s.store, err = storesqlite.Open(filepath.Join(o.data, storeFile), storesqlite.Options{Now: s.clock.Now}); err != nil {
 		return err
 	}
-	if s.stream, err = streamsqlite.Open(filepath.Join(o.data, "telemetry.db"), streamsqlite.Options{Now: s.clock.Now, Retention: streamKeep}); err != nil {
+	if s.stream, err = streamsqlite.Open(filepath.Join(o.data, streamFile), streamsqlite.Options{Now: s.clock.Now, Retention: streamKeep}); err != nil {
 		return err
 	}
 	return s.wire(ctx)
@@ -230,7 +230,7 @@ func (s *server) newFirstToken(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("making the first admin token: %w", err)
 	}
-	if err := os.WriteFile(s.tokenPath(), []byte(token+"\n"), 0o600); err != nil {
+	if err := replaceFile(s.tokenPath(), []byte(token+"\n")); err != nil {
 		return fmt.Errorf("storing the first admin token: %w", err)
 	}
 	return nil
@@ -256,8 +256,8 @@ func (s *server) url() string {
 	return "http://" + addr.String()
 }
 
-// run serves until the context ends, then stops in the order in which nothing is lost: no new requests, telemetry
-// flushed, tallies folded, files closed.
+// run serves until the context ends, then stops in the order in which nothing is lost: no new requests, no more counting,
+// check events flushed to the stream, where the next start finds them, files closed.
 func (s *server) run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -278,7 +278,9 @@ func (s *server) run(ctx context.Context) error {
 	}
 	grace, stop := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer stop()
-	_ = s.http.Shutdown(grace)
+	if s.http.Shutdown(grace) != nil {
+		_ = s.http.Close() // whoever is still dribbling a body is cut off
+	}
 	cancel()
 	loops.Wait()
 	s.close()
