@@ -118,7 +118,6 @@ func (s *server) tellDemo(ctx context.Context, moved <-chan promote.Outcome, out
 	if err := s.pass(ctx, 8*time.Hour); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nwatch it in another terminal:  %s\n\n", s.command("rollout watch "+demoApp))
 	if err := s.follow(ctx, c, t, moved, "1.1.0", "a good bundle"); err != nil {
 		return err
 	}
@@ -169,7 +168,7 @@ func (s *server) follow(ctx context.Context, c *connection, t *teller, moved <-c
 	if err := c.send(ctx, http.MethodPost, appPath(demoApp, "rollouts"), in, &r); err != nil {
 		return fmt.Errorf("starting %s: %w", bundle, err)
 	}
-	t.say("rollout of %s begins (%s): %s get it", bundle, what, share(r))
+	t.say("rollout of %s begins (%s): %s get it; to watch: %s", bundle, what, share(r), s.command("rollout watch "+demoApp))
 	var patience <-chan time.Time // with a pause that nobody answers
 	for {
 		select {
