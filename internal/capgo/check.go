@@ -179,7 +179,9 @@ const (
 const (
 	maxKeyID         = 20
 	maxInstallSource = 64
-	maxCustomID      = 36 // on /stats only
+	maxCustomID      = 36   // on /stats only
+	maxVersion       = 128  // on /stats only: no bundle has a longer one
+	maxFile          = 1024 // on /stats only: no bundle has a file with a longer name
 )
 
 // fillCommon checks what every kind of request demands of the fields and fills all of r.Check but the running version.

@@ -156,7 +156,9 @@ func (r *Request) event(e *StatsEvent) *Refusal {
 	if s := o.shape(fOldVersionName); s != absent && s != isText {
 		return badField(fOldVersionName, "must be a string")
 	}
-	e.OldVersion = o.get(fOldVersionName)
+	if e.OldVersion = o.get(fOldVersionName); longer(e.OldVersion, maxVersion) {
+		return badField(fOldVersionName, "must have at most 128 characters")
+	}
 	e.Timestamp = o.timestamp()
 	if o.shape(fVersionName) == absent {
 		if e.VersionMissing = sentWithoutVersion(e.Action); !e.VersionMissing {
@@ -164,6 +166,9 @@ func (r *Request) event(e *StatsEvent) *Refusal {
 		}
 	}
 	e.name(o.get(fVersionName), o.get(fVersionBuild))
+	if longer(e.Version, maxVersion) || longer(e.File, maxFile) {
+		return badField(fVersionName, "must have at most 128 characters, and its file at most 1024")
+	}
 	var refusal *Refusal
 	e.Metadata, refusal = o.metadata()
 	return refusal

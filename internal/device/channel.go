@@ -2,14 +2,11 @@ package device
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/palier-ota/palier/internal/capgo"
 	"github.com/palier-ota/palier/internal/resolve"
-	"github.com/palier-ota/palier/internal/store"
 )
 
 // ChannelSelf answers /channel_self: a device chooses, asks for, leaves or lists channels.
@@ -89,7 +86,7 @@ const setByDevice = "device"
 func (s *Service) carryOut(ctx context.Context, c *resolve.Check, generation int64, a capgo.ChannelAnswer) error {
 	switch a.Effect {
 	case capgo.EffectSet:
-		if err := s.own(ctx, strings.Clone(c.AppID), strings.Clone(c.DeviceID)); err != nil {
+		if err := s.owners.add(ctx, strings.Clone(c.AppID), strings.Clone(c.DeviceID)); err != nil {
 			return err
 		}
 		return s.config.Devices.Update(ctx, c.AppID, c.DeviceID, func(f *resolve.Facts) bool {
@@ -107,40 +104,6 @@ func (s *Service) carryOut(ctx context.Context, c *resolve.Check, generation int
 		})
 	}
 	return nil
-}
-
-// ownAttempts bounds how often setting a bit starts over because the app was changed meanwhile.
-const ownAttempts = 8
-
-// own sets the device's bit in the app's bitmap, which is done at most once per bit: 65,536 times in an app's life. Only
-// one request does so at a time, so that a crowd of devices does not make each of them start over.
-func (s *Service) own(ctx context.Context, app, device string) error {
-	select {
-	case s.owning <- struct{}{}:
-		defer func() { <-s.owning }()
-	case <-ctx.Done():
-		return fmt.Errorf("marking a device of %s as having a channel of its own: %w", app, ctx.Err())
-	}
-	for range ownAttempts {
-		before, err := s.config.Apps.Load(ctx, app)
-		if err != nil {
-			return fmt.Errorf("loading %s: %w", app, err)
-		}
-		if resolve.MayOwn(before.Owned, device) {
-			return nil
-		}
-		after := before
-		after.Owned = resolve.WithOwned(before.Owned, device)
-		_, err = s.config.Apps.Commit(ctx, before, after, nil)
-		if err == nil {
-			s.snapshots.forget(app)
-			return nil
-		}
-		if !errors.Is(err, store.ErrConflict) {
-			return fmt.Errorf("marking a device of %s as having a channel of its own: %w", app, err)
-		}
-	}
-	return fmt.Errorf("marking a device of %s as having a channel of its own: %w", app, store.ErrConflict)
 }
 
 // ManifestSize answers POST /updates/manifest_size. Bundles that Palier did not pack have no known file sizes.

@@ -3,9 +3,11 @@ package device_test
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"sync"
 	"testing"
 
+	"github.com/palier-ota/palier/internal/capgo"
 	"github.com/palier-ota/palier/internal/resolve"
 	"github.com/palier-ota/palier/internal/rollout"
 )
@@ -78,6 +80,51 @@ func TestRecordsDoNotOutliveTheApp(t *testing.T) {
 	w.offers("1.0.1", uuid(2), old)
 	failed(uuid(2)) // a record of the old app gives way to one of the new
 	w.offersNothing("bundle_failed_on_device", uuid(2), old)
+}
+
+// TestFailuresOfOneRequestAreWrittenOncePerDevice sends a full request of failures: what it costs the store is bounded.
+func TestFailuresOfOneRequestAreWrittenOncePerDevice(t *testing.T) {
+	w := newWorld(t)
+	const devices, most = 30, 20
+	var batch []fields
+	for i := range 2000 {
+		batch = append(batch, says(uuid(i%devices), event("update_fail", []string{"1.0.1", "1.1.0"}[i/devices%2])))
+	}
+	batch[1999] = says(uuid(devices-1), event("set", "1.0.1")) // of a device too many, but no failure
+	before := w.store.writes.Load()
+	a := w.ask("POST", "/stats", batch)
+	if n := w.store.writes.Load() - before; n != most {
+		t.Errorf("%d writes, want %d", n, most)
+	}
+	results, _ := a.json["results"].([]any)
+	if a.status != 200 || len(results) != len(batch) {
+		t.Fatalf("%d %.300s", a.status, a.text)
+	}
+	taken := 0
+	for i, r := range results {
+		code, _ := r.(map[string]any)["error"].(string)
+		want := capgo.CodeTooMany
+		if i%devices < most || i == 1999 {
+			want = ""
+			taken++
+		}
+		if code != want {
+			t.Errorf("event %d: %v", i, r)
+		}
+	}
+	if n := len(w.events()); n != taken {
+		t.Errorf("%d events, %d acknowledged", n, taken)
+	}
+	for i := range devices {
+		want := []string{"1.0.1", "1.1.0"}
+		if i >= most {
+			want = nil
+		}
+		facts, err := w.devices.Facts(t.Context(), app, uuid(i))
+		if slices.Sort(facts.Failed); err != nil || !slices.Equal(facts.Failed, want) {
+			t.Errorf("device %d: %+v %v", i, facts, err)
+		}
+	}
 }
 
 func TestDeviceIDsOfAnyCaseAreOneDevice(t *testing.T) {

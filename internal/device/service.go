@@ -44,7 +44,7 @@ type Service struct {
 	beacon    *beacon
 	requests  sync.Pool // of *capgo.Request
 	counts    counts
-	owning    chan struct{} // holds a token while somebody marks a device as having a channel of its own
+	owners    *owners
 	trouble   seldom
 }
 
@@ -83,8 +83,8 @@ func New(c Config) *Service {
 		config:    c,
 		snapshots: newSnapshots(c.Apps, c.Now, c.SnapshotTTL, c.Log),
 		beacon:    newBeacon(c.Stream, c.Log),
-		owning:    make(chan struct{}, 1),
 	}
+	s.owners = newOwners(c.Apps, s.snapshots.forget)
 	s.requests.New = func() any { return new(capgo.Request) }
 	return s
 }
@@ -92,12 +92,14 @@ func New(c Config) *Service {
 // Close flushes the check events noted so far and ends the Service's background work. Requests must have ended. It takes
 // as long as the store and the stream need for what is under way, which is seconds at most.
 func (s *Service) Close() {
+	s.owners.close()
 	s.snapshots.close()
 	s.beacon.close()
 }
 
-// Forget drops the app's Snapshot from memory, so that the next request waits for what the store has now. It is for hosts
-// that change apps in the same process; elsewhere the SnapshotTTL bounds how old an answer can be.
+// Forget makes the next request of the app wait for what the store has now; while that cannot be had, the Snapshot in
+// memory goes on answering. It is for hosts that change apps in the same process; elsewhere the SnapshotTTL bounds how old
+// an answer can be.
 func (s *Service) Forget(app string) { s.snapshots.forget(app) }
 
 // Stats returns the totals so far.

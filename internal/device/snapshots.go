@@ -46,6 +46,7 @@ type snapshots struct {
 
 	mu      sync.Mutex // guards replacing known, and what follows; never held while the store is asked
 	absent  map[string]absence
+	stale   map[string]*loaded // the last good Snapshots of forgotten apps: only for when there is no newer to be had
 	flights map[string]*flight
 
 	background sync.WaitGroup // loads and refreshes under way
@@ -59,11 +60,16 @@ type entry struct {
 	gone       atomic.Bool // the app was deleted
 }
 
-// absence is why an app has no Snapshot, and until when to believe it.
+// absence is why an app has no Snapshot, when that was found out, and for how long to believe it.
 type absence struct {
-	err   error
-	until time.Time
+	err  error
+	at   time.Time
+	wait time.Duration
 }
+
+// expired reports whether what was true at a time may not be any more, a TTL later. A clock that was set back says
+// nothing about age, so it counts as late.
+func expired(age, ttl time.Duration) bool { return age < 0 || age > ttl }
 
 // flight is the first load of an app. Its outcome may be read when landed is closed.
 type flight struct {
@@ -73,7 +79,7 @@ type flight struct {
 }
 
 func newSnapshots(apps store.Apps, now func() time.Time, ttl time.Duration, log *slog.Logger) *snapshots {
-	s := &snapshots{apps: apps, now: now, ttl: ttl, log: log, absent: map[string]absence{}, flights: map[string]*flight{}}
+	s := &snapshots{apps: apps, now: now, ttl: ttl, log: log, absent: map[string]absence{}, stale: map[string]*loaded{}, flights: map[string]*flight{}}
 	s.known.Store(&map[string]*entry{})
 	return s
 }
@@ -85,7 +91,7 @@ func (s *snapshots) get(ctx context.Context, app string) (*loaded, error) {
 	if !ok {
 		return s.first(ctx, app)
 	}
-	if now := s.now().UnixNano(); now-e.checked.Load() > int64(s.ttl) && e.refreshing.CompareAndSwap(false, true) {
+	if age := time.Duration(s.now().UnixNano() - e.checked.Load()); expired(age, s.ttl) && e.refreshing.CompareAndSwap(false, true) {
 		s.background.Go(func() { s.refresh(e, e.current.Load()) })
 	}
 	return e.get()
@@ -121,7 +127,7 @@ func (s *snapshots) board(app string) (*flight, *loaded, error) {
 		l, err := e.get()
 		return nil, l, err
 	}
-	if a, ok := s.absent[app]; ok && s.now().Before(a.until) {
+	if a, ok := s.absent[app]; ok && !expired(s.now().Sub(a.at), a.wait) {
 		return nil, nil, a.err
 	}
 	f, ok := s.flights[app]
@@ -141,13 +147,30 @@ func (s *snapshots) fly(app string, f *flight) {
 	asked := s.now()
 	f.loaded, f.err = s.load(ctx, app, nil)
 	unknown := errors.Is(f.err, store.ErrNotFound)
-	if unknown {
+	switch {
+	case unknown:
 		f.err = errUnknownApp
-	} else if f.err != nil {
-		s.log.Error("no snapshot to answer from", "app", app, "error", f.err)
+	case f.err != nil:
+		asked = s.fallBack(app, f)
 	}
 	s.land(app, f, asked, unknown)
 	close(f.landed)
+}
+
+// fallBack turns a load that failed into the last good Snapshot of an app that was forgotten, if there is one. It returns
+// the time for which to say that the store was asked: such that it is asked again soon.
+func (s *snapshots) fallBack(app string, f *flight) time.Time {
+	s.mu.Lock()
+	last := s.stale[app]
+	s.mu.Unlock()
+	now := s.now()
+	if last == nil {
+		s.log.Error("no snapshot to answer from", "app", app, "error", f.err)
+		return now
+	}
+	s.log.Warn("snapshot not loaded, answering from the last good one", "app", app, "revision", last.revision, "error", f.err)
+	f.loaded, f.err = last, nil
+	return now.Add(min(retryAfter, s.ttl) - s.ttl)
 }
 
 // land remembers how the flight ended, unless the app was forgotten meanwhile: then it may have read what is gone.
@@ -158,6 +181,7 @@ func (s *snapshots) land(app string, f *flight, asked time.Time, unknown bool) {
 		return
 	}
 	delete(s.flights, app)
+	delete(s.stale, app) // it is gone, or has become the entry, or there is a newer one
 	if f.err != nil {
 		wait := retryAfter
 		if unknown {
@@ -166,7 +190,7 @@ func (s *snapshots) land(app string, f *flight, asked time.Time, unknown bool) {
 		if len(s.absent) >= maxAbsent {
 			clear(s.absent)
 		}
-		s.absent[app] = absence{f.err, s.now().Add(wait)}
+		s.absent[app] = absence{f.err, s.now(), wait}
 		return
 	}
 	e := &entry{}
@@ -217,13 +241,19 @@ func (s *snapshots) load(ctx context.Context, app string, old *loaded) (*loaded,
 	return &loaded{revision: item.Revision, snapshot: snapshot, answers: capgo.NewAnswers(snapshot)}, nil
 }
 
-// forget drops what is in memory of the app, and what is on the way there.
+// forget makes the next get wait for the store: it sets aside what is in memory of the app, for the case that the store
+// fails, and drops what is on the way there.
 func (s *snapshots) forget(app string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := maps.Clone(*s.known.Load())
-	delete(next, app)
-	s.known.Store(&next)
+	if e, ok := (*s.known.Load())[app]; ok {
+		if l, err := e.get(); err == nil {
+			s.stale[app] = l
+		}
+		next := maps.Clone(*s.known.Load())
+		delete(next, app)
+		s.known.Store(&next)
+	}
 	delete(s.absent, app)
 	delete(s.flights, app)
 }

@@ -244,5 +244,54 @@ func TestSnapshotThatDoesNotCompileLeavesTheLastGoodOne(t *testing.T) {
 	w.until("a refresh", func() bool { return w.store.snapshots.Load() == 2 })
 	w.offers("1.0.1", uuid(1), nil)
 	w.service.Forget(app)
-	w.refuses(429, capgo.CodeTooMany, "POST", "/updates", says(uuid(1), nil))
+	w.offers("1.0.1", uuid(1), nil)
+}
+
+// TestForgottenAppIsAnsweredFromTheLastGoodSnapshot forgets apps while the store is down, as when this process changed
+// one a moment before.
+func TestForgottenAppIsAnsweredFromTheLastGoodSnapshot(t *testing.T) {
+	w := newWorld(t)
+	w.offers("1.0.1", uuid(1), nil)
+	w.store.down.Store(true)
+	w.point("1.1.0")
+	for range 3 {
+		w.service.Forget(app)
+		w.service.Forget(app)
+		for range 2 { // an answer that needs no device's record
+			w.offersNothing("disable_auto_update_to_major", uuid(1), fields{"version_build": "0.1.0"})
+		}
+	}
+	if n := w.store.snapshots.Load(); n != 4 {
+		t.Errorf("the store in trouble was asked %d times, want once and once for each time the app was forgotten", n)
+	}
+	w.store.down.Store(false)
+	w.clock.pass(2 * time.Second) // far within the TTL
+	w.until("the new bundle", func() bool { return w.check(uuid(1), nil).version() == "1.1.0" })
+
+	w.service.Forget(app)
+	w.offers("1.1.0", uuid(1), nil)
+	state, err := w.apps.Load(t.Context(), app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.apps.Delete(t.Context(), state, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.service.Forget(app)
+	w.refuses(429, capgo.CodeUnknownApp, "POST", "/updates", says(uuid(1), nil))
+	w.service.Forget(app)
+	w.store.down.Store(true)
+	w.refuses(429, capgo.CodeTooMany, "POST", "/updates", says(uuid(1), nil)) // a deleted app has no last good one
+}
+
+func TestClockThatIsSetBackDoesNotKeepAnAnswer(t *testing.T) {
+	w := newWorld(t)
+	late := fields{"app_id": "com.example.late"}
+	w.offers("1.0.1", uuid(1), nil)
+	w.refuses(429, capgo.CodeUnknownApp, "POST", "/updates", says(uuid(1), late))
+	w.point("1.1.0")
+	w.commit(rollout.State{}, shop("com.example.late"))
+	w.clock.pass(-24 * time.Hour)
+	w.until("the new bundle", func() bool { return w.check(uuid(1), nil).version() == "1.1.0" })
+	w.offers("1.0.1", uuid(1), late)
 }

@@ -33,13 +33,14 @@ func (s *Service) RecordStats(ctx context.Context, body, dst []byte) Answer {
 	defer cancel()
 	batch.CheckVersions(l.snapshot.HasVersion)
 	now := s.config.Now()
+	failures := failuresOf(batch, l.snapshot.HasVersion, now)
 	var events []telemetry.Event
 	for i := range batch.Items {
 		if it := &batch.Items[i]; it.Use() {
 			events = append(events, s.statsEvent(ctx, l, &it.Event, now))
 		}
 	}
-	if err := s.noteFailures(ctx, batch, l); err != nil {
+	if err := s.noteFailures(ctx, batch.AppID, l.snapshot.Generation(), failures); err != nil {
 		return s.overloaded(err, dst)
 	}
 	if err := s.append(ctx, events); err != nil {
@@ -97,24 +98,55 @@ func exposures(l *loaded, c *resolve.Check, version string) []telemetry.Exposure
 	return list
 }
 
-// noteFailures remembers in the devices' records which bundles failed on them.
-func (s *Service) noteFailures(ctx context.Context, batch *capgo.Batch, l *loaded) error {
+// maxFailing bounds the devices of one request whose records are written: each is a write of its own, and a plugin
+// reports for one device only.
+const maxFailing = 20
+
+// failures are the bundles that failed on one device.
+type failures struct {
+	device   string
+	versions []string
+}
+
+// failuresOf collects what the batch says failed, by device, of the bundles that the app has. Reports of devices beyond
+// maxFailing are refused, to be sent again.
+func failuresOf(batch *capgo.Batch, has func(version string) bool, now time.Time) []failures {
+	var list []failures
 	for i := range batch.Items {
 		it := &batch.Items[i]
-		if !it.Use() || !bundleFailed(it.Event.Action) || !l.snapshot.HasVersion(it.Event.Version) {
+		if !it.Use() || !bundleFailed(it.Event.Action) || !has(it.Event.Version) {
 			continue
 		}
-		version := strings.Clone(it.Event.Version)
-		err := s.config.Devices.Update(ctx, batch.AppID, it.Event.Check.DeviceID, func(f *resolve.Facts) bool {
-			*f = f.Of(l.snapshot.Generation())
-			if slices.Contains(f.Failed, version) {
-				return false
+		at := slices.IndexFunc(list, func(f failures) bool { return f.device == it.Event.Check.DeviceID })
+		if at < 0 && len(list) == maxFailing {
+			it.Refusal = tooMany(now)
+			continue
+		}
+		if at < 0 {
+			at = len(list)
+			list = append(list, failures{device: strings.Clone(it.Event.Check.DeviceID)})
+		}
+		if f := &list[at]; !slices.Contains(f.versions, it.Event.Version) {
+			f.versions = append(f.versions, strings.Clone(it.Event.Version))
+		}
+	}
+	return list
+}
+
+// noteFailures remembers in the devices' records which bundles failed on them, with one write per device.
+func (s *Service) noteFailures(ctx context.Context, app string, generation int64, list []failures) error {
+	for _, failed := range list {
+		err := s.config.Devices.Update(ctx, app, failed.device, func(f *resolve.Facts) (changed bool) {
+			*f = f.Of(generation)
+			for _, version := range failed.versions {
+				if !slices.Contains(f.Failed, version) {
+					f.Failed, changed = append(f.Failed, version), true
+				}
 			}
-			f.Failed = append(f.Failed, version)
-			return true
+			return changed
 		})
 		if err != nil {
-			return fmt.Errorf("noting that %s failed on a device: %w", version, err)
+			return fmt.Errorf("noting that %s failed on a device: %w", strings.Join(failed.versions, ", "), err)
 		}
 	}
 	return nil
@@ -132,8 +164,8 @@ func (s *Service) append(ctx context.Context, events []telemetry.Event) error {
 			return fmt.Errorf("appending %d events: %w", n, err)
 		}
 		records = records[n:]
+		s.counts.events.Add(int64(n))
 	}
-	s.counts.events.Add(int64(len(events)))
 	return nil
 }
 
@@ -158,7 +190,9 @@ func (s *Service) recordsOf(events []telemetry.Event) []stream.Record {
 			err = stream.ErrTooLarge
 		}
 		if err != nil {
-			s.config.Log.Error("event not encoded", "app", e.App, "action", e.Action, "error", err)
+			if s.trouble.now(s.config.Now()) {
+				s.config.Log.Error("event not encoded", "app", e.App, "action", e.Action, "error", err)
+			}
 			continue
 		}
 		records = append(records, stream.Record{Key: e.Device, Data: data})
@@ -169,8 +203,7 @@ func (s *Service) recordsOf(events []telemetry.Event) []stream.Record {
 // overloaded answers telemetry that could not be made durable. It is never a 5xx: old plugins lose the event either way,
 // and new ones would ask again every second.
 func (s *Service) overloaded(err error, dst []byte) Answer {
-	resetAt := s.config.Now().Add(capgo.OverloadRetryAfter * time.Second).UnixMilli()
-	answer := s.refuse(capgo.TooManyRequests(capgo.OverloadRetryAfter, resetAt), dst)
+	answer := s.refuse(tooMany(s.config.Now()), dst)
 	if errors.Is(err, context.Canceled) {
 		return answer // the device hung up: nobody is overloaded, and nobody hears this
 	}
@@ -179,6 +212,12 @@ func (s *Service) overloaded(err error, dst []byte) Answer {
 		s.config.Log.Error("telemetry not acknowledged", "error", err)
 	}
 	return answer
+}
+
+// tooMany asks the device to come back after a while.
+func tooMany(now time.Time) *capgo.Refusal {
+	resetAt := now.Add(capgo.OverloadRetryAfter * time.Second).UnixMilli()
+	return capgo.TooManyRequests(capgo.OverloadRetryAfter, resetAt)
 }
 
 func cloneMap(m map[string]string) map[string]string {

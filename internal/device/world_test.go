@@ -358,6 +358,7 @@ type faultyStore struct {
 	slow      atomic.Pointer[func(store.Key) <-chan struct{}] // what a Get of the key waits for
 	snapshots atomic.Int64
 	facts     atomic.Int64
+	writes    atomic.Int64
 }
 
 func (s *faultyStore) Get(ctx context.Context, k store.Key, c store.Consistency) (got store.Item, gotErr error) {
@@ -388,6 +389,7 @@ func (s *faultyStore) Write(ctx context.Context, ops ...store.Op) error {
 	if s.down.Load() {
 		return store.ErrUnavailable
 	}
+	s.writes.Add(1)
 	return s.Store.Write(ctx, ops...)
 }
 
