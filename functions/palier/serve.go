@@ -34,6 +34,7 @@ const (
 	streamName    = "telemetry"
 	streamKeep    = 7 * 24 * time.Hour
 	shutdownGrace = 10 * time.Second
+	guessable     = 20 // characters: a first token below this is warned of
 )
 
 // serveOptions are what `palier serve` was asked for.
@@ -217,6 +218,9 @@ func (s *server) firstToken(ctx context.Context) error {
 			return fmt.Errorf("reading the first admin token: %w", err)
 		}
 		token = strings.TrimSpace(string(raw))
+	}
+	if len(token) < guessable {
+		s.options.log.Warn("the first admin token is short enough to be guessed; choose a longer PALIER_TOKEN where others reach this server")
 	}
 	if err := s.operators.Bootstrap(ctx, token); err != nil {
 		return fmt.Errorf("storing the first admin token: %w", err)

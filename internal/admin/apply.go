@@ -122,7 +122,7 @@ func settle(before, wanted rollout.State, changes []Change) (rollout.State, erro
 	if len(refusals) > 0 {
 		return before, refusals
 	}
-	after.Bundles = without(after.Bundles, "bundle", changes)
+	after = after.WithoutBundles(deleted("bundle", changes)...)
 	after.Channels = without(after.Channels, "channel", changes)
 	if err := checkUses(after, changes); err != nil {
 		return before, err
@@ -161,12 +161,20 @@ func within(prefix string, err error) rollout.Errors {
 // without returns m less what changes delete of the kind.
 func without[T any](m map[string]T, kind string, changes []Change) map[string]T {
 	left := maps.Clone(m)
-	for _, c := range changes {
-		if c.Kind == kind && c.Op == Delete {
-			delete(left, c.Name)
-		}
+	for _, name := range deleted(kind, changes) {
+		delete(left, name)
 	}
 	return left
+}
+
+// deleted returns the names of what changes delete of the kind.
+func deleted(kind string, changes []Change) (names []string) {
+	for _, c := range changes {
+		if c.Kind == kind && c.Op == Delete {
+			names = append(names, c.Name)
+		}
+	}
+	return names
 }
 
 // checkUses refuses to remove what something that stays refers to, and says what does.

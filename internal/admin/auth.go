@@ -102,26 +102,15 @@ const (
 	maxAddresses    = 10_000
 )
 
-// doorkeeper slows down who keeps failing to authenticate.
+// doorkeeper slows down who keeps failing to authenticate. What keeps tokens from being guessed is their length; the
+// doorkeeper keeps a script with a wrong one from hammering on.
 type doorkeeper struct {
 	mu        sync.Mutex
 	addresses map[string]*rate.Limiter
 }
 
-// admit returns an *Error with 429 when the address has failed too often.
-func (d *doorkeeper) admit(address string, now time.Time) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	limiter, known := d.addresses[address]
-	if !known || limiter.TokensAt(now) >= 1 {
-		return nil
-	}
-	return retryLater(http.StatusTooManyRequests, CodeTooManyRequests,
-		"too many failed attempts from this address: wait before the next", failureInterval)
-}
-
-// failed notes a failed attempt.
-func (d *doorkeeper) failed(address string, now time.Time) {
+// failed notes a failed attempt, and returns an *Error with 429 when the address has made too many.
+func (d *doorkeeper) failed(address string, now time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	limiter, known := d.addresses[address]
@@ -130,7 +119,11 @@ func (d *doorkeeper) failed(address string, now time.Time) {
 		limiter = rate.NewLimiter(rate.Every(failureInterval), failureBurst)
 		d.addresses[address] = limiter
 	}
-	limiter.AllowN(now, 1)
+	if limiter.AllowN(now, 1) {
+		return nil
+	}
+	return retryLater(http.StatusTooManyRequests, CodeTooManyRequests,
+		"too many failed attempts from this address: wait before the next", failureInterval)
 }
 
 // makeRoom forgets addresses that have been quiet long enough to start afresh, and all of them when that is not enough:

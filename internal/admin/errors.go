@@ -100,6 +100,7 @@ func retryLater(status int, code, message string, after time.Duration) *Error {
 func failure(err error) (*Error, bool) {
 	var known *Error
 	var tooLarge *store.TooLargeError
+	var unservable *store.UnservableError
 	switch {
 	case errors.As(err, &known):
 		return known, true
@@ -107,6 +108,9 @@ func failure(err error) (*Error, bool) {
 		return refusal("the request", err), true
 	case errors.As(err, &tooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, CodeTooLarge, "%s", tooLarge.Error()), true
+	case errors.As(err, &unservable):
+		return refuse(http.StatusBadRequest, CodeInvalidDocument,
+			"devices could not be served the result (%s): correct that and repeat the request; nothing was written", clip(unservable.Cause.Error())), true
 	case errors.Is(err, store.ErrInvalid):
 		return refuse(http.StatusBadRequest, CodeInvalidDocument, "a name is too long or empty, or has characters that the store does not take"), true
 	case errors.Is(err, store.ErrConflict):

@@ -120,18 +120,18 @@ func (s *Service) guard(asked call) func(huma.Context, func(huma.Context)) {
 	}
 }
 
-// admit authenticates a caller who has not failed too often.
+// admit authenticates a caller, and slows down who keeps failing. A good token is let in whatever came from its address
+// before: behind a proxy all callers share one, and a stranger must not be able to lock the operators out.
 func (s *Service) admit(ctx context.Context, remote, authorization string) (Principal, error) {
-	address := remoteHost(remote)
-	if err := s.door.admit(address, s.now()); err != nil {
-		return Principal{}, err
-	}
 	principal, err := s.Authenticate(ctx, authorization)
 	var refused *Error
-	if errors.As(err, &refused) && refused.Code != CodeMissingToken {
-		s.door.failed(address, s.now())
+	if !errors.As(err, &refused) || refused.Code == CodeMissingToken {
+		return principal, err
 	}
-	return principal, err
+	if tooMany := s.door.failed(remoteHost(remote), s.now()); tooMany != nil {
+		return Principal{}, tooMany
+	}
+	return Principal{}, err
 }
 
 // answer turns err into what the caller is told, and logs what is the server's own fault.

@@ -176,7 +176,7 @@ func lacking(s rollout.State, kind, name string) (rollout.State, bool) {
 	switch kind {
 	case "bundle":
 		_, exists = s.Bundles[name]
-		s.Bundles = without(s.Bundles, kind, changes)
+		s = s.WithoutBundles(name)
 	case "channel":
 		_, exists = s.Channels[name]
 		s.Channels = without(s.Channels, kind, changes)

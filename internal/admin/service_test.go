@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -28,7 +29,7 @@ func TestNewNeedsAStore(t *testing.T) {
 func TestBootstrap(t *testing.T) {
 	s := newServer(t)
 	ctx := context.Background()
-	for _, token := range []string{rootToken, rootToken, "another-first-token"} {
+	for _, token := range []string{rootToken, rootToken, "chosen-by-the-people"} {
 		if err := s.service.Bootstrap(ctx, token); err != nil {
 			t.Fatalf("%s: %v", token, err)
 		}
@@ -36,13 +37,36 @@ func TestBootstrap(t *testing.T) {
 			t.Errorf("%s: %s", token, a.body)
 		}
 	}
-	for _, token := range []string{"", "short", "with space in it", "with\nnewline", strings.Repeat("x", 300)} {
+	for _, token := range []string{"", "sho", "with space in it", "with\nnewline", strings.Repeat("x", 300)} {
 		if err := s.service.Bootstrap(ctx, token); err == nil {
 			t.Errorf("%q was taken", token)
 		}
 	}
 	if n := lookup(s.ok("GET", "/api/v1/tokens", "").body, "items#"); n != "2" {
 		t.Errorf("%s tokens", n)
+	}
+}
+
+// TestRevokedFirstTokenStaysRevoked starts the server again with a first token that an admin has revoked since.
+func TestRevokedFirstTokenStaysRevoked(t *testing.T) {
+	s := newServer(t)
+	ctx := context.Background()
+	const first = "plr_first-token-of-old"
+	if err := s.service.Bootstrap(ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	whoami := request{method: "GET", path: "/api/v1/whoami", token: first}
+	var name string
+	if err := json.Unmarshal([]byte(lookup(s.do(whoami).body, "name")), &name); err != nil {
+		t.Fatal(err)
+	}
+	s.ok("DELETE", "/api/v1/tokens/"+name, "")
+	err := s.service.Bootstrap(ctx, first)
+	if err == nil || !strings.Contains(err.Error(), "this token was revoked") || !strings.Contains(err.Error(), "PALIER_TOKEN") {
+		t.Errorf("a restart says %v", err)
+	}
+	if a := s.do(whoami); a.status != http.StatusUnauthorized || lookup(a.body, "error") != `"invalid_token"` {
+		t.Errorf("after a restart the revoked token is answered %d %s", a.status, a.body)
 	}
 }
 

@@ -51,8 +51,8 @@ func (r Role) Allows(needed Role) bool {
 const (
 	tokenPrefix  = "plr_"
 	tokenEntropy = 32 // bytes
-	// A first admin token is chosen by people; less than this is no secret.
-	minTokenLength = 8
+	// A first admin token is chosen by people: less than this is a slip. Whoever serves warns of short ones.
+	minTokenLength = 4
 	maxTokenLength = 256
 	maxTokenName   = 64
 )
@@ -123,7 +123,8 @@ func checkToken(token store.Token, ttl time.Duration) error {
 }
 
 // Bootstrap makes token a valid admin token, as the first one that lets in whoever creates the others. Calling it again
-// with the same token changes nothing. It fails when the token is too short to be a secret.
+// with the same token changes nothing. It fails when the token is too short to be a secret, and when it was revoked: a
+// restart must not bring back what an admin took away.
 func (s *Service) Bootstrap(ctx context.Context, token string) error {
 	if !wellFormed(token) {
 		return fmt.Errorf("the first admin token must have %d to %d printable characters without spaces", minTokenLength, maxTokenLength)
@@ -137,5 +138,8 @@ func (s *Service) Bootstrap(ctx context.Context, token string) error {
 		return err
 	}
 	_, err = s.tokens.Find(ctx, hash)
+	if errors.Is(err, store.ErrRevoked) {
+		return errors.New("this token was revoked; remove the token file or set another PALIER_TOKEN")
+	}
 	return err
 }

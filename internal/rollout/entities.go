@@ -24,6 +24,10 @@ type State struct {
 	// Owned is the bitmap of resolve.Spec.Owned: which devices may have a channel of their own. Bits are only ever set.
 	Owned []byte `json:"owned,omitempty"`
 
+	// Retired are the served bundles that were removed, the latest last: what was served under a version stays what that
+	// version means, should it come back. There are MaxRetired at most.
+	Retired []RetiredBundle `json:"retired,omitempty"`
+
 	// Generation counts the Apps of this id that were deleted before this one. The Store sets it. What devices' records say
 	// was said to one generation and means nothing to the next.
 	Generation int64 `json:"generation,omitempty"`
@@ -55,6 +59,15 @@ type Bundle struct {
 
 	// Served is set by the server when a Channel or Rollout first points at the bundle. From then on its content is fixed.
 	Served bool `json:"served,omitempty"`
+}
+
+// MaxRetired is how many removed bundles a State remembers; beyond it the oldest are forgotten.
+const MaxRetired = 1000
+
+// RetiredBundle is what is remembered of a served Bundle that was removed.
+type RetiredBundle struct {
+	Version string `json:"version"`
+	Content string `json:"content"` // its fingerprint
 }
 
 // ManifestFile is one file of a Bundle that devices may fetch on its own.

@@ -1,6 +1,9 @@
 package rollout
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -33,7 +36,8 @@ func (s State) PlanNamed(name string) (Plan, bool) {
 }
 
 // WithBundle returns s with b valid and added or replaced. What b says of Served is ignored: only the server sets it. A
-// bundle that was served cannot be replaced by one with other content (code bundle_immutable).
+// bundle that was served cannot be replaced by one with other content (code bundle_immutable), nor can one come back
+// with other content after it was removed; with the same it is Served again.
 func (s State) WithBundle(b Bundle) (State, error) {
 	old, exists := s.Bundles[b.Version]
 	b.Served = exists && old.Served
@@ -43,11 +47,58 @@ func (s State) WithBundle(b Bundle) (State, error) {
 			Message: "bundle " + b.Version + " was served to devices and cannot change; publish the new content under a new version",
 		}
 	}
+	if content, retired := s.retired(b.Version); retired && !exists {
+		if content != b.fingerprint() {
+			return s, Error{
+				Code: CodeBundleImmutable, Field: "version",
+				Message: "bundle " + b.Version + " was served to devices before it was removed and can only come back exactly as it was; publish the new content under a new version",
+			}
+		}
+		b.Served = true
+	}
 	if err := b.Validate(); err != nil {
 		return s, err
 	}
 	s.Bundles = withEntry(s.Bundles, b.Version, b)
 	return s, nil
+}
+
+// WithoutBundles returns s less the bundles of these versions; those that were served are remembered in Retired. Whether
+// something still refers to them is for Validate to see.
+func (s State) WithoutBundles(versions ...string) State {
+	bundles, retired := maps.Clone(s.Bundles), slices.Clone(s.Retired)
+	for _, version := range versions {
+		b := bundles[version]
+		delete(bundles, version)
+		if !b.Served {
+			continue
+		}
+		retired = slices.DeleteFunc(retired, func(r RetiredBundle) bool { return r.Version == version })
+		retired = append(retired, RetiredBundle{Version: version, Content: b.fingerprint()})
+	}
+	s.Bundles, s.Retired = bundles, retired[max(0, len(retired)-MaxRetired):]
+	return s
+}
+
+// retired returns the fingerprint of the removed bundle of that version, if it is remembered.
+func (s State) retired(version string) (content string, ok bool) {
+	i := slices.IndexFunc(s.Retired, func(r RetiredBundle) bool { return r.Version == version })
+	if i < 0 {
+		return "", false
+	}
+	return s.Retired[i].Content, true
+}
+
+// fingerprint is equal for bundles of the SameContent, and for no others: 128 bits of the SHA-256 of its JSON, in hex.
+// It is stored, so fields of Bundle keep their order, and new ones are left out of the JSON when they are empty.
+func (b Bundle) fingerprint() string {
+	b.Served = false
+	text, err := json.Marshal(b)
+	if err != nil {
+		panic("rollout: a bundle is plain text: " + err.Error())
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
 }
 
 // WithChannel returns s with c valid and added or replaced, and the bundle that it points at marked Served. What c says

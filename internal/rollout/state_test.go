@@ -3,6 +3,7 @@ package rollout
 import (
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -139,9 +140,59 @@ func TestSameContentSeesEveryField(t *testing.T) {
 		if same := changed.SameContent(Bundle{}); same != (name == "Served") {
 			t.Errorf("a bundle that differs in %s: same content is %v", name, same)
 		}
+		if same := changed.fingerprint() == (Bundle{}).fingerprint(); same != (name == "Served") {
+			t.Errorf("a bundle that differs in %s: same fingerprint is %v", name, same)
+		}
 	}
 	if !(Bundle{Manifest: []ManifestFile{}}).SameContent(Bundle{}) {
 		t.Error("an empty manifest is not the same as none")
+	}
+	if (Bundle{Manifest: []ManifestFile{}}).fingerprint() != (Bundle{}).fingerprint() {
+		t.Error("an empty manifest has another fingerprint than none")
+	}
+	// Stored fingerprints must be recognised by every later version.
+	if got := (Bundle{Version: "1.0.0", URL: "https://example.com/b.zip"}).fingerprint(); got != "952ed8fd881a642db51555057912fa88" {
+		t.Errorf("fingerprint %s", got)
+	}
+}
+
+func TestRemovedBundlesComeBackAsTheyWere(t *testing.T) {
+	s := shop()
+	served, unserved := s.Bundles["1.0.0"], s.Bundles["1.1.0"]
+	left := s.WithoutBundles("1.0.0", "1.1.0", "9.9.9")
+	if len(left.Bundles) != 1 || len(left.Retired) != 1 || len(s.Bundles) != 3 || len(s.Retired) != 0 {
+		t.Fatalf("left %+v, retired %+v of %+v", left.Bundles, left.Retired, s.Bundles)
+	}
+	other := served
+	other.Comment = "other words"
+	if _, err := left.WithBundle(other); CodeOf(err) != CodeBundleImmutable {
+		t.Errorf("a served bundle came back with other content: %v", err)
+	}
+	unserved.Comment = "other words"
+	if back, err := left.WithBundle(unserved); err != nil || back.Bundles["1.1.0"].Served {
+		t.Errorf("one that was never served: %+v, %v", back.Bundles["1.1.0"], err)
+	}
+	served.Served = false
+	back, err := left.WithBundle(served)
+	if err != nil || !back.Bundles["1.0.0"].Served {
+		t.Fatalf("the same content: %+v, %v", back.Bundles["1.0.0"], err)
+	}
+	if again := back.WithoutBundles("1.0.0"); len(again.Retired) != 1 {
+		t.Errorf("removed twice, it is remembered as %+v", again.Retired)
+	}
+}
+
+func TestRetiredBundlesAreBounded(t *testing.T) {
+	s := State{Bundles: map[string]Bundle{}}
+	var versions []string
+	for i := range MaxRetired + 2 {
+		v := "1.0." + strconv.Itoa(i)
+		versions = append(versions, v)
+		s.Bundles[v] = Bundle{Version: v, Served: true}
+	}
+	s = s.WithoutBundles(versions...)
+	if len(s.Retired) != MaxRetired || s.Retired[0].Version != versions[2] {
+		t.Errorf("%d are remembered, from %+v", len(s.Retired), s.Retired[0])
 	}
 }
 

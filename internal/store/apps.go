@@ -28,6 +28,8 @@ type appItem struct {
 	rollout.App
 	Owned      []byte `json:"owned,omitempty"`
 	Generation int64  `json:"generation,omitempty"`
+
+	Retired []rollout.RetiredBundle `json:"retired,omitempty"`
 	// Deleted marks what is left of a deleted app: the revision, so that it never goes back, not even when an app of
 	// the same id is made later.
 	Deleted bool `json:"deleted,omitempty"`
@@ -60,7 +62,7 @@ func (a Apps) loadOnce(ctx context.Context, app string) (rollout.State, error) {
 	if err != nil {
 		return rollout.State{}, err
 	}
-	state := rollout.State{App: head.App, Revision: item.Version, Owned: head.Owned, Generation: head.Generation}
+	state := rollout.State{App: head.App, Revision: item.Version, Owned: head.Owned, Generation: head.Generation, Retired: head.Retired}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		state.Bundles, err = loadAll[rollout.Bundle](ctx, a.Store, app, prefixBundle)

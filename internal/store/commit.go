@@ -19,7 +19,7 @@ import (
 //
 // It fails with ErrConflict, and nothing is written, when anyone else changed the app since before; load again and
 // decide anew. It fails with ErrTooLarge when the change needs more than MaxWriteItems operations (see Split) or a part
-// is too big to store, which a TooLargeError explains.
+// is too big to store, which a TooLargeError explains, and with an UnservableError when the Snapshot would not compile.
 func (a Apps) Commit(ctx context.Context, before, after rollout.State, events []rollout.Event) (rollout.State, error) {
 	app := after.App.ID
 	fail := func(err error) (rollout.State, error) {
@@ -66,7 +66,7 @@ func filled(state rollout.State) rollout.State {
 // commitOps returns everything that a Commit writes except the Facts.
 func (a Apps) commitOps(before, after rollout.State, base int64, events []rollout.Event) ([]Op, error) {
 	app := after.App.ID
-	head, err := headOp(app, appItem{App: after.App, Owned: after.Owned, Generation: after.Generation}, base)
+	head, err := headOp(app, appItem{App: after.App, Owned: after.Owned, Generation: after.Generation, Retired: after.Retired}, base)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +159,18 @@ func (a Apps) vacant(ctx context.Context, app string) (version, generation int64
 	return 0, 0, err
 }
 
+// UnservableError refuses a State whose Snapshot does not compile: committed, it would leave the app's devices with no
+// answer but an error.
+type UnservableError struct{ Cause error } // what resolve.Compile found
+
+// Error says what does not compile.
+func (e *UnservableError) Error() string {
+	return fmt.Sprintf("devices could not be served the result: %v", e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *UnservableError) Unwrap() error { return e.Cause }
+
 func headOp(app string, head appItem, base int64) (Op, error) {
 	value, err := encodeValue(head)
 	return Put(Item{Key: appKey(app), Version: base + 1, Value: value}, AtVersion(base)), err
@@ -166,6 +178,9 @@ func headOp(app string, head appItem, base int64) (Op, error) {
 
 func snapshotOp(after rollout.State) (Op, error) {
 	spec := resolve.NewSpec(after)
+	if _, err := resolve.Compile(spec); err != nil {
+		return Op{}, &UnservableError{Cause: err}
+	}
 	value, err := encodeValue(spec)
 	if err != nil {
 		return Op{}, err

@@ -19,7 +19,8 @@ const sweepItems = 45
 //
 // The audit log stays, and so does the app's last revision, so that edges which held an old Snapshot never mistake it
 // for a newer one. So do the Facts that devices wrote themselves: no list of them exists. They are of this generation and
-// say nothing to a later app of the same id.
+// say nothing to a later app of the same id. The tallies of its rollouts, and what was seen of the streams they were
+// counted from, stay too (the TALLY# and SEEN# partitions): they are filed under ids of rollouts, which no later app has.
 func (a Apps) Delete(ctx context.Context, state rollout.State, events []rollout.Event) error {
 	app := state.App.ID
 	head, err := headOp(app, appItem{App: rollout.App{ID: app}, Generation: state.Generation, Deleted: true}, state.Revision)

@@ -23,7 +23,8 @@ func Split(before, after rollout.State) iter.Seq2[int, rollout.State] {
 	return func(yield func(int, rollout.State) bool) {
 		steps := pack(inOrder(before, after))
 		state := before
-		state.App, state.Owned = after.App, after.Owned
+		// What is remembered comes with the first step, so that no bundle is gone before it is remembered.
+		state.App, state.Owned, state.Retired = after.App, after.Owned, after.Retired
 		for i := range len(steps) - 1 {
 			state = withChanges(state, steps[i])
 			if !yield(i, state) {

@@ -57,7 +57,7 @@ func TestTalliesOfAllShardsAreLoadedInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := telemetry.Tallies{Newest: time.UnixMilli(7000).UTC(), Rows: []telemetry.Row{
+	want := telemetry.Tallies{Newest: time.UnixMilli(7000).UTC(), Complete: time.UnixMilli(5000).UTC(), Rows: []telemetry.Row{
 		{Shard: "1", TallyKey: key(2, 99_999, rollout.ArmControl), Tally: devicesTally(4)},
 		{Shard: "1", TallyKey: key(2, 490_000, rollout.ArmCandidate), Tally: devicesTally(3)},
 		{Shard: "shard#2", TallyKey: key(2, 490_000, rollout.ArmCandidate), Tally: devicesTally(2)},

@@ -166,13 +166,21 @@ func testTokens(t *testing.T, e Engine) {
 	}
 	_, err := tokens.Find(t.Context(), hash("s1"))
 	wantError(t, err, store.ErrNotFound)
+	wantError(t, err, store.ErrRevoked)
+	_, err = tokens.Find(t.Context(), hash("s3"))
+	if errors.Is(err, store.ErrRevoked) {
+		t.Error("a token that never was is called revoked")
+	}
 	wantError(t, tokens.Revoke(t.Context(), "admin"), store.ErrNotFound)
 	if all, err := tokens.List(t.Context()); err != nil || len(all) != 1 {
 		t.Errorf("tokens %+v, %v", all, err)
 	}
-	if err := tokens.Create(t.Context(), admin, hash("s1")); err != nil {
+	wantError(t, tokens.Create(t.Context(), admin, hash("s1")), store.ErrConflict)
+	if err := tokens.Create(t.Context(), admin, hash("s5")); err != nil {
 		t.Errorf("the name is free again: %v", err)
 	}
+	_, err = tokens.Find(t.Context(), hash("s1"))
+	wantError(t, err, store.ErrRevoked)
 	if e.OpenAt != nil {
 		t.Run("expired", func(t *testing.T) { testTokenExpiry(t, e) })
 	}

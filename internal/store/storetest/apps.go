@@ -172,8 +172,9 @@ func testAppLife(t *testing.T, e Engine) {
 
 	second := first
 	second.App.Name = "Shop 2"
+	second.Retired = []rollout.RetiredBundle{{Version: "1.1.0", Content: "c"}}
 	second.Bundles = maps.Clone(first.Bundles)
-	delete(second.Bundles, "1.0.0")
+	delete(second.Bundles, "1.1.0")
 	second.Bundles["1.2.0"] = rollout.Bundle{Version: "1.2.0"}
 	second.Plans = nil
 	second.Rollouts = map[string]rollout.Rollout{"01A": shopRollout("01A", rollout.Completed), "01C": shopRollout("01C", rollout.Scheduled)}
@@ -194,6 +195,14 @@ func testAppLife(t *testing.T, e Engine) {
 	}
 	_, err = a.Commit(t.Context(), third, other, nil)
 	wantError(t, err, store.ErrInvalid)
+	wantStored(t, a, third)
+
+	broken := third
+	broken.Bundles = nil // and channels that still point at one
+	_, err = a.Commit(t.Context(), third, broken, nil)
+	if unservable, ok := errors.AsType[*store.UnservableError](err); !ok || unservable.Cause == nil {
+		t.Errorf("a state that does not compile was met with %v", err)
+	}
 	wantStored(t, a, third)
 }
 
@@ -399,6 +408,7 @@ func testAppReaders(t *testing.T, e Engine) {
 		channel.Bundle = version
 		state.Channels = map[string]rollout.Channel{"production": channel}
 		state.Bundles = map[string]rollout.Bundle{version: {Version: version}}
+		state.Rollouts = nil
 		return state
 	}
 	state := create(t, a, at(shopState(), 0))
@@ -571,9 +581,10 @@ func testDeleteApp(t *testing.T, e Engine) {
 	s := e.Open(t)
 	a, d := apps(s, 1), store.Devices{Store: s}
 	first := shopState()
+	first.Retired = []rollout.RetiredBundle{{Version: "0.1.0", Content: "c"}}
 	for i := range 120 {
 		v := fmt.Sprintf("7.0.%d", i)
-		first.Rollouts["01Z"+v] = shopRollout("01Z"+v, rollout.Running)
+		first.Rollouts["01Z"+v] = shopRollout("01Z"+v, rollout.Scheduled)
 	}
 	var state rollout.State
 	for _, step := range store.Split(rollout.State{}, first) {
@@ -604,6 +615,9 @@ func testDeleteApp(t *testing.T, e Engine) {
 	again := create(t, a, shopState())
 	if again.Revision <= state.Revision {
 		t.Errorf("revision %d after %d: it went back", again.Revision, state.Revision)
+	}
+	if len(again.Retired) > 0 {
+		t.Errorf("the new app remembers bundles of the old one: %+v", again.Retired)
 	}
 	if again.Generation != state.Generation+1 {
 		t.Errorf("generation %d after %d", again.Generation, state.Generation)
