@@ -110,12 +110,19 @@ func TestFoldCountsWhatTheDefinitionSays(t *testing.T) {
 type flaky struct {
 	store.Store
 	random *rand.Rand
+	mu     sync.Mutex // guards random: shards are followed side by side
+}
+
+func (f *flaky) dice() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.random.IntN(6)
 }
 
 var errKilled = errors.New("killed")
 
 func (f *flaky) Write(ctx context.Context, ops ...store.Op) error {
-	switch f.random.IntN(6) {
+	switch f.dice() {
 	case 0:
 		return errKilled
 	case 1:
@@ -152,7 +159,7 @@ func TestAnyDeliveryGivesTheSameTallies(t *testing.T) {
 			appendAll(t, wildLog, records)
 			failures := drain(t, func() *aggregate.Aggregator {
 				return &aggregate.Aggregator{
-					Stream: wildLog, Store: &flaky{wild, random}, Name: streamName,
+					Stream: wildLog, Store: &flaky{Store: wild, random: random}, Name: streamName,
 					Batch: 1 + random.IntN(500), Limits: smallPages,
 				}
 			})
@@ -369,7 +376,7 @@ func TestRunKeepsTryingWhileTheStoreIsAway(t *testing.T) {
 	h := randomHistory(rand.New(rand.NewPCG(17, 9)), 20, 200)
 	log, st := engines(t)
 	appendAll(t, log, h.records(t, 1))
-	away := &flaky{st, rand.New(rand.NewPCG(1, 1))}
+	away := &flaky{Store: st, random: rand.New(rand.NewPCG(1, 1))}
 	a := &aggregate.Aggregator{Stream: log, Store: away, Name: streamName, Idle: time.Millisecond, Batch: 20}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
