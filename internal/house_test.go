@@ -13,17 +13,17 @@ const module = "github.com/palier-ota/palier/"
 // floors lists the rooms from the ground up. A room may import rooms of lower floors, and those of its own floor that
 // beside names.
 var floors = [][]string{
-	{"internal/rollout", "internal/sqlitefile"},
+	{"internal/rollout", "internal/sqlitefile", "internal/clock", "internal/apigateway"},
 	{"internal/judge", "internal/resolve"},
 	{"internal/telemetry", "internal/capgo"},
 	{"internal/store", "internal/stream", "internal/blob"},
-	{"internal/promote", "internal/device", "internal/aggregate"},
+	{"internal/promote", "internal/device", "internal/aggregate", "internal/cloud", "internal/deadletter"},
 	{"internal/console", "internal/admin"},
 	{"functions"},
 }
 
 // outside lists rooms that stand beside the house: they speak to it over the wire only, or serve tests only.
-var outside = []string{"internal/fleet", "internal/cloudlocal", "internal/bundle"}
+var outside = []string{"internal/fleet", "internal/cloudlocal", "internal/bundle", "internal/cost"}
 
 var pure = []string{"rollout", "resolve", "capgo", "judge", "telemetry"}
 
