@@ -224,52 +224,6 @@ func TestAggregatorsOnTheSameShardsStayExact(t *testing.T) {
 	}
 }
 
-// readShard returns all of a shard.
-func readShard(t *testing.T, log stream.Stream, shard string) []stream.Delivered {
-	t.Helper()
-	records, err := log.Read(t.Context(), shard, "", 1_000_000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return records
-}
-
-func TestFoldBatchTakesWhatIsPushedAgain(t *testing.T) {
-	h := randomHistory(rand.New(rand.NewPCG(3, 4)), 60, 900)
-	h.poison = 5
-	log, st := engines(t)
-	appendAll(t, log, h.records(t, 1))
-	random := rand.New(rand.NewPCG(3, 5))
-	workers := []*aggregate.Aggregator{{Store: st, Name: streamName}, {Store: st, Name: streamName, Limits: smallPages}}
-	folded, skipped, poison := 0, 0, map[stream.Position]bool{}
-	for shard := range shards {
-		name := fmt.Sprint(shard)
-		rest := readShard(t, log, name)
-		for len(rest) > 0 {
-			n := min(len(rest), 1+random.IntN(80))
-			// Push it to one worker and, as after a lost answer, to the other.
-			for _, i := range random.Perm(len(workers)) {
-				result, err := workers[i].FoldBatch(t.Context(), name, rest[:n])
-				if err != nil {
-					t.Fatal(err)
-				}
-				folded, skipped = folded+result.Folded, skipped+result.Skipped
-				for _, p := range result.Poison {
-					poison[stream.Position(name+"/")+p] = true
-				}
-			}
-			rest = rest[n-random.IntN(2)*random.IntN(n):] // sometimes part of it comes once more
-		}
-	}
-	checkCounted(t, st, h)
-	if len(poison) != h.poison {
-		t.Errorf("%d unreadable records reported, want %d", len(poison), h.poison)
-	}
-	if folded != len(h.events) || skipped < len(h.events) {
-		t.Errorf("%d folded and %d skipped of %d events pushed at least twice", folded, skipped, len(h.events))
-	}
-}
-
 // TestKillsBetweenThePartsOfABatchLoseNothing lets an aggregator make one write before it dies, the next one three, and so
 // on, so that batches of many writes are given up after each of them.
 func TestKillsBetweenThePartsOfABatchLoseNothing(t *testing.T) {
@@ -279,7 +233,7 @@ func TestKillsBetweenThePartsOfABatchLoseNothing(t *testing.T) {
 	for shard := range shards {
 		name := fmt.Sprint(shard)
 		for allowed := 1; ; allowed += 2 {
-			a := &aggregate.Aggregator{Stream: log, Store: &mortal{st, allowed}, Name: streamName, Batch: 10_000, Limits: smallPages}
+			a := &aggregate.Aggregator{Stream: log, Store: &mortal{Store: st, writes: allowed}, Name: streamName, Batch: 10_000, Limits: smallPages}
 			if n, err := a.Step(t.Context(), name); err == nil && n == 0 {
 				break
 			}
@@ -294,10 +248,13 @@ func TestKillsBetweenThePartsOfABatchLoseNothing(t *testing.T) {
 // mortal is a store that takes so many writes and then no more.
 type mortal struct {
 	store.Store
+	mu     sync.Mutex // guards writes
 	writes int
 }
 
 func (m *mortal) Write(ctx context.Context, ops ...store.Op) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.writes == 0 {
 		return errKilled
 	}

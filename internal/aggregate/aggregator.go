@@ -22,13 +22,12 @@ const (
 
 	maxBackoff    = 5 * time.Second
 	stepTimeout   = 60 * time.Second
-	foldAttempts  = 5 // of FoldBatch when others commit in between
 	maxCommitOps  = 90
 	maxPatchBytes = 200_000
 	maxLeafBytes  = 3_000_000
 )
 
-// Aggregator folds shards of one stream. Store and Name must be set, and Stream unless only FoldBatch is used; set the
+// Aggregator folds the records of one stream. Store and Name must be set, and Stream unless only FoldBatch is used; set the
 // rest before first use or leave it zero. All methods may be called concurrently.
 type Aggregator struct {
 	Stream stream.Stream
@@ -45,13 +44,6 @@ type Aggregator struct {
 	mu       sync.Mutex
 	shards   map[string]*shard
 	counters counters
-}
-
-// Result is what FoldBatch did.
-type Result struct {
-	Folded  int               // events folded
-	Skipped int               // records at or before the checkpoint
-	Poison  []stream.Position // records that could not be decoded, which are passed over
 }
 
 // Step folds the next records of a shard and returns how many it read; 0 means that there are none yet. It fails with
@@ -71,7 +63,7 @@ func (a *Aggregator) Step(ctx context.Context, shardName string) (int, error) {
 	if len(batch) == 0 {
 		return 0, nil
 	}
-	if _, err := a.fold(ctx, s, batch); err != nil {
+	if err := a.foldPulled(ctx, s, batch); err != nil {
 		return 0, err
 	}
 	// What can be forgotten is the engine's decision; that it does not matter now is all that is said here.
@@ -79,37 +71,6 @@ func (a *Aggregator) Step(ctx context.Context, shardName string) (int, error) {
 		a.log().Warn("trimming the telemetry log failed", "shard", shardName, "error", err)
 	}
 	return len(batch), nil
-}
-
-// FoldBatch folds records that an engine pushed. They must follow each other in the shard; those at or before the
-// checkpoint are skipped. Records that cannot be decoded are reported, logged and passed over, because they will not
-// get better. When it returns without error all of the batch is counted for good.
-func (a *Aggregator) FoldBatch(ctx context.Context, shardName string, batch []stream.Delivered) (Result, error) {
-	s := a.shard(shardName)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for attempt := 1; ; attempt++ {
-		result, err := a.foldAfterCheckpoint(ctx, s, batch)
-		if err == nil || attempt == foldAttempts || !errors.Is(err, store.ErrConflict) {
-			return result, err
-		}
-	}
-}
-
-func (a *Aggregator) foldAfterCheckpoint(ctx context.Context, s *shard, batch []stream.Delivered) (Result, error) {
-	if err := s.open(ctx); err != nil {
-		return Result{}, fmt.Errorf("fold: %w", err)
-	}
-	skipped := 0
-	for skipped < len(batch) && batch[skipped].Position.Compare(stream.Position(s.checkpoint.Position)) <= 0 {
-		skipped++
-	}
-	if skipped == len(batch) {
-		return Result{Skipped: skipped}, nil
-	}
-	result, err := a.fold(ctx, s, batch[skipped:])
-	result.Skipped = skipped
-	return result, err
 }
 
 // Run folds all shards until ctx ends, and then returns nil. Each shard is followed on its own, so that one that fails,

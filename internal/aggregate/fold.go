@@ -19,62 +19,82 @@ type news struct {
 	newest   int64 // received time of the newest counted check, Unix milliseconds; 0 for none
 }
 
-// fold counts the batch, which follows the checkpoint, and moves the checkpoint behind it.
-func (a *Aggregator) fold(ctx context.Context, s *shard, batch []stream.Delivered) (Result, error) {
-	s.folds++
-	result, heard, newest := a.hear(s, batch)
-	after := store.Checkpoint{
-		Position: string(batch[len(batch)-1].Position),
-		Newest:   max(newest, s.checkpoint.Newest),
+// hearing is what records say, sorted by rollout.
+type hearing struct {
+	rollouts map[rolloutKey]*news
+	newest   int64 // received time of the newest event, counted or not, Unix milliseconds; 0 for none
+}
+
+// add takes in what event says.
+func (h *hearing) add(event telemetry.Event) {
+	h.newest = max(h.newest, event.Time)
+	for _, x := range event.Exposures {
+		observed := telemetry.Observe(event, x)
+		if observed.IsZero() {
+			continue
+		}
+		k := rolloutKey{event.App, x.Rollout}
+		if h.rollouts == nil {
+			h.rollouts = map[rolloutKey]*news{}
+		}
+		if h.rollouts[k] == nil {
+			h.rollouts[k] = &news{}
+		}
+		h.rollouts[k].observed = append(h.rollouts[k].observed, telemetry.Device{Fingerprint: event.Device, Record: observed})
+		if event.Kind == telemetry.KindCheck {
+			h.rollouts[k].newest = max(h.rollouts[k].newest, event.Time)
+		}
 	}
-	err := a.foldNews(ctx, s, heard, after)
+}
+
+// foldPulled counts the batch, which follows the shard's checkpoint, and moves the checkpoint behind it. Records that
+// cannot be decoded are logged and passed over, because they will not get better.
+func (a *Aggregator) foldPulled(ctx context.Context, s *shard, batch []stream.Delivered) error {
+	var heard hearing
+	for _, record := range batch {
+		event, err := a.decode(record)
+		if err != nil {
+			a.log().Warn("a telemetry record cannot be read and is passed over",
+				"shard", s.book.Name, "position", record.Position, "error", err)
+			continue
+		}
+		heard.add(event)
+	}
+	after := s.checkpoint
+	after.Position = string(batch[len(batch)-1].Position)
+	after.Newest = max(heard.newest, after.Newest)
+	return a.fold(ctx, s, heard, after, cmp.Or(a.Cache, defaultCache))
+}
+
+// fold counts what was heard and moves the shard's checkpoint to after, keeping at most so many bytes of what it read.
+func (a *Aggregator) fold(ctx context.Context, s *shard, heard hearing, after store.Checkpoint, cache int) error {
+	s.folds++
+	err := a.foldNews(ctx, s, heard.rollouts, after)
 	if err == nil {
-		err = a.compactCrowded(ctx, s, heard)
+		err = a.compactCrowded(ctx, s, heard.rollouts)
 	}
 	if err != nil {
-		s.drop()
+		s.doubt()
 		if errors.Is(err, store.ErrConflict) {
 			a.counters.conflicts.Add(1)
 		} else {
 			a.counters.failures.Add(1)
 		}
-		return result, fmt.Errorf("fold: %w", err)
+		return fmt.Errorf("fold: %w", err)
 	}
-	s.evict(cmp.Or(a.Cache, defaultCache))
-	return result, nil
+	s.evict(cache)
+	return nil
 }
 
-// hear decodes the batch and sorts what it says by rollout.
-func (a *Aggregator) hear(s *shard, batch []stream.Delivered) (result Result, heard map[rolloutKey]*news, newest int64) {
-	heard = map[rolloutKey]*news{}
-	for _, record := range batch {
-		event, err := telemetry.Decode(record.Data)
-		if err != nil {
-			result.Poison = append(result.Poison, record.Position)
-			a.counters.poison.Add(1)
-			a.log().Warn("a telemetry record cannot be read and is passed over",
-				"shard", s.book.Name, "position", record.Position, "error", err)
-			continue
-		}
-		result.Folded++
-		newest = max(newest, event.Time)
-		a.countEvent(event)
-		for _, x := range event.Exposures {
-			observed := telemetry.Observe(event, x)
-			if observed.IsZero() {
-				continue
-			}
-			k := rolloutKey{event.App, x.Rollout}
-			if heard[k] == nil {
-				heard[k] = &news{}
-			}
-			heard[k].observed = append(heard[k].observed, telemetry.Device{Fingerprint: event.Device, Record: observed})
-			if event.Kind == telemetry.KindCheck {
-				heard[k].newest = max(heard[k].newest, event.Time)
-			}
-		}
+// decode reads a record and counts it in the Stats.
+func (a *Aggregator) decode(record stream.Delivered) (telemetry.Event, error) {
+	event, err := telemetry.Decode(record.Data)
+	if err != nil {
+		a.counters.poison.Add(1)
+		return telemetry.Event{}, err
 	}
-	return result, heard, newest
+	a.countEvent(event)
+	return event, nil
 }
 
 func (a *Aggregator) countEvent(e telemetry.Event) {
@@ -113,6 +133,9 @@ func (a *Aggregator) foldNews(ctx context.Context, s *shard, heard map[rolloutKe
 				return err
 			}
 		}
+	}
+	if len(c.pending) == 0 && after.Position == s.checkpoint.Position {
+		return nil // nothing new, and the engine that pushed it keeps the place
 	}
 	return c.flush(ctx, after)
 }
@@ -215,12 +238,11 @@ func (s *shard) fold(ctx context.Context, p *pending) (store.Fold, error) {
 		App: p.key.app, Rollout: p.key.rollout, Newest: p.newest,
 		Tallies: make(map[telemetry.TallyKey]telemetry.Tally, len(p.delta)),
 	}
+	if err := s.readRows(ctx, p.key, p.delta); err != nil {
+		return store.Fold{}, err
+	}
 	for at, change := range p.delta {
-		t, err := s.tally(ctx, p.key, at)
-		if err != nil {
-			return store.Fold{}, err
-		}
-		f.Tallies[at] = t.Add(change, 1)
+		f.Tallies[at] = s.rollouts[p.key].tallies[at].Add(change, 1)
 	}
 	if len(p.changes) > 0 {
 		f.Patches = []telemetry.Patch{s.rollouts[p.key].census.Patch(p.changes, s.checkpoint.Version()+1)}
@@ -235,6 +257,7 @@ func (s *shard) apply(p *pending, f store.Fold) {
 	known.newest = max(known.newest, f.Newest)
 	if len(f.Patches) > 0 {
 		known.census.Apply(p.changes, f.Patches[0])
+		known.patched(f.Patches[0])
 	}
 }
 
@@ -256,7 +279,8 @@ func (a *Aggregator) compactCrowded(ctx context.Context, s *shard, heard map[rol
 		if !known.census.Crowded() {
 			continue
 		}
-		if err := a.compact(ctx, s, k, known.census); err != nil {
+		if err := a.compact(ctx, s, k, known); err != nil {
+			delete(s.rollouts, k) // which of its leaves are stored is only known to the store now
 			return fmt.Errorf("merging the journal of rollout %s: %w", k.rollout, err)
 		}
 		a.counters.compactions.Add(1)
@@ -266,7 +290,7 @@ func (a *Aggregator) compactCrowded(ctx context.Context, s *shard, heard map[rol
 
 // compact stores the merged leaves, in as many writes as it takes, and then deletes the patches. It may be cut short
 // anywhere: until the last patch is gone, all that the leaves say is said once more by the patches left.
-func (a *Aggregator) compact(ctx context.Context, s *shard, k rolloutKey, census *telemetry.Census) error {
+func (a *Aggregator) compact(ctx context.Context, s *shard, k rolloutKey, known *counted) error {
 	var rewrites []telemetry.Leaf
 	fold, size := store.Fold{App: k.app, Rollout: k.rollout}, 0
 	flush := func() error {
@@ -277,7 +301,7 @@ func (a *Aggregator) compact(ctx context.Context, s *shard, k rolloutKey, census
 		fold, size = store.Fold{App: k.app, Rollout: k.rollout}, 0
 		return err
 	}
-	for leaf, err := range census.Rewrites() {
+	for leaf, err := range known.census.Rewrites() {
 		if err != nil {
 			return err
 		}
@@ -293,12 +317,13 @@ func (a *Aggregator) compact(ctx context.Context, s *shard, k rolloutKey, census
 	if err := flush(); err != nil {
 		return err
 	}
-	for patches := range slices.Chunk(census.Journal(), maxCommitOps) {
+	for patches := range slices.Chunk(known.census.Journal(), maxCommitOps) {
 		fold.Merged = patches
 		if err := flush(); err != nil {
 			return err
 		}
 	}
-	census.Compacted(rewrites)
+	known.census.Compacted(rewrites)
+	known.compacted(rewrites)
 	return nil
 }

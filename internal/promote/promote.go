@@ -10,9 +10,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/palier-ota/palier/internal/judge"
 	"github.com/palier-ota/palier/internal/rollout"
@@ -29,7 +33,7 @@ type Ticker struct {
 	Tallies store.Tallies
 	Now     func() time.Time
 	Log     *slog.Logger
-	// Notify, if set, is told of every transition after it was committed; a hold, which asks a person, is one.
+	// Notify, if set, is told of every transition after it was committed, one at a time; a hold, which asks a person, is one.
 	Notify func(Outcome)
 }
 
@@ -42,28 +46,65 @@ type Outcome struct {
 	Err     error // reading, judging or committing failed; the next tick tries again
 }
 
-// Tick judges every live rollout once and returns one Outcome each, failed ones included: one rollout's trouble does not
-// keep the others waiting. It returns an error only when the list of live rollouts cannot be read.
+// Tick judges every live rollout once and returns one Outcome each, in the order of apps and ids, failed ones included: one
+// rollout's trouble does not keep the others waiting. Several apps are looked at at once; the rollouts of one app are not,
+// because each changes what the others stand on. When ctx ends, the rollouts that are left have its error. Tick itself
+// returns an error only when the list of live rollouts cannot be read.
 func (t *Ticker) Tick(ctx context.Context) ([]Outcome, error) {
 	live, err := t.Apps.Live(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing live rollouts: %w", err)
 	}
-	outcomes := make([]Outcome, 0, len(live))
-	for _, l := range live {
-		o := t.inTime(ctx, l.App, l.Rollout)
-		if o.Err != nil {
-			t.Log.Error("rollout not judged", "app", l.App, "rollout", l.Rollout, "error", o.Err)
-		}
-		if t.Notify != nil && o.Err == nil && o.Verb != "" {
-			t.Notify(o)
-		}
-		outcomes = append(outcomes, o)
+	outcomes := make([]Outcome, len(live))
+	var telling sync.Mutex
+	var apps errgroup.Group
+	apps.SetLimit(appsAtOnce)
+	for from, to := range runs(live) {
+		apps.Go(func() error {
+			for i := from; i < to; i++ {
+				outcomes[i] = t.settle(ctx, live[i], &telling)
+			}
+			return nil
+		})
 	}
-	return outcomes, nil
+	return outcomes, apps.Wait()
+}
+
+// runs yields where each app's rollouts begin and end in the list, which is in the order of apps.
+func runs(live []store.LiveRollout) iter.Seq2[int, int] {
+	return func(yield func(int, int) bool) {
+		for from := 0; from < len(live); {
+			to := from + 1
+			for to < len(live) && live[to].App == live[from].App {
+				to++
+			}
+			if !yield(from, to) {
+				return
+			}
+			from = to
+		}
+	}
+}
+
+// settle judges and moves one rollout and tells of it, holding telling meanwhile.
+func (t *Ticker) settle(ctx context.Context, l store.LiveRollout, telling *sync.Mutex) Outcome {
+	if err := ctx.Err(); err != nil {
+		return Outcome{Err: err} // the next tick's work
+	}
+	o := t.inTime(ctx, l.App, l.Rollout)
+	if o.Err != nil {
+		t.Log.Error("rollout not judged", "app", l.App, "rollout", l.Rollout, "error", o.Err)
+	}
+	if t.Notify != nil && o.Err == nil && o.Verb != "" {
+		telling.Lock()
+		defer telling.Unlock()
+		t.Notify(o)
+	}
+	return o
 }
 
 const (
+	appsAtOnce     = 8                // most of a rollout's time goes by waiting for the store
 	rolloutTimeout = 30 * time.Second // for one rollout, so that a slow one does not keep the others waiting for ever
 	attempts       = 5                // for a rollout whose app others keep changing
 )

@@ -3,10 +3,12 @@ package promote_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,13 +32,14 @@ type world struct {
 	apps  store.Apps
 	mu    sync.Mutex
 	now   time.Time
+	app   string
 	id    string
 	read  int
 }
 
 func newWorld(t *testing.T, plan rollout.Plan) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), id: "01M0000000000000000000000A"}
+	w := &world{t: t, now: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), app: app, id: "01M0000000000000000000000A"}
 	db, err := sqlite.Open(filepath.Join(t.TempDir(), "palier.db"), sqlite.Options{Now: w.clock})
 	if err != nil {
 		t.Fatal(err)
@@ -44,9 +47,16 @@ func newWorld(t *testing.T, plan rollout.Plan) *world {
 	t.Cleanup(func() { _ = db.Close() })
 	w.store = db
 	w.apps = store.Apps{Store: db, NewID: store.NewULID(rand.Reader)}
+	w.start(plan)
+	return w
+}
+
+// start makes the app with its rollout.
+func (w *world) start(plan rollout.Plan) {
+	w.t.Helper()
 	channel := rollout.NewChannel("production")
 	channel.Bundle, channel.Public = "1.0.0", true
-	before := rollout.State{App: rollout.App{ID: app}}
+	before := rollout.State{App: rollout.App{ID: w.app}}
 	after := before
 	after.Bundles = map[string]rollout.Bundle{"1.0.0": {Version: "1.0.0"}, "1.1.0": {Version: "1.1.0"}}
 	after.Channels = map[string]rollout.Channel{"production": channel}
@@ -54,12 +64,11 @@ func newWorld(t *testing.T, plan rollout.Plan) *world {
 		ID: w.id, Salt: rollout.Salt{1}, Channel: "production", Bundle: "1.1.0", Plan: plan, Actor: "test", At: w.now,
 	})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	if _, err := w.apps.Commit(t.Context(), before, start.ApplyTo(after), start.Events); err != nil {
-		t.Fatal(err)
+	if _, err := w.apps.Commit(w.t.Context(), before, start.ApplyTo(after), start.Events); err != nil {
+		w.t.Fatal(err)
 	}
-	return w
 }
 
 func (w *world) clock() time.Time {
@@ -89,7 +98,7 @@ func (w *world) tick() promote.Outcome {
 
 func (w *world) rollout() rollout.Rollout {
 	w.t.Helper()
-	s, err := w.apps.Load(w.t.Context(), app)
+	s, err := w.apps.Load(w.t.Context(), w.app)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -98,7 +107,7 @@ func (w *world) rollout() rollout.Rollout {
 
 func (w *world) operate(v rollout.Verb) {
 	w.t.Helper()
-	before, err := w.apps.Load(w.t.Context(), app)
+	before, err := w.apps.Load(w.t.Context(), w.app)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -117,7 +126,7 @@ func (w *world) hear(arm rollout.Arm, from, n, bad int) {
 	phase := w.rollout().Phase
 	var batch []stream.Delivered
 	add := func(e telemetry.Event) {
-		e.App, e.Time = app, w.clock().UnixMilli()
+		e.App, e.Time = w.app, w.clock().UnixMilli()
 		e.Exposures = []telemetry.Exposure{{Rollout: w.id, Phase: phase, Arm: arm, Candidate: arm == rollout.ArmCandidate}}
 		data, err := telemetry.Append(nil, e)
 		if err != nil {
@@ -134,14 +143,14 @@ func (w *world) hear(arm rollout.Arm, from, n, bad int) {
 		}
 	}
 	a := aggregate.Aggregator{Store: w.store, Name: "test", Log: slog.New(slog.DiscardHandler)}
-	if _, err := a.FoldBatch(w.t.Context(), "0", batch); err != nil {
+	if _, err := a.FoldBatch(w.t.Context(), batch); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
 func (w *world) verbs() []string {
 	w.t.Helper()
-	events, err := w.apps.Events(w.t.Context(), app, "", 100)
+	events, err := w.apps.Events(w.t.Context(), w.app, "", 100)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -275,4 +284,76 @@ func TestManyTicksAtOnce(t *testing.T) {
 	if got, want := w.verbs(), []string{"start", "promote"}; !slices.Equal(got, want) {
 		t.Errorf("audit log %v, want %v", got, want)
 	}
+}
+
+// another starts a rollout of an app of its own and returns where devices are heard for it.
+func (w *world) another(name string) *world {
+	w.t.Helper()
+	other := &world{t: w.t, store: w.store, apps: w.apps, now: w.now, id: "01M00000000000000000000" + name, app: "com.example." + name}
+	other.start(twoPhases)
+	return other
+}
+
+func TestOneTickMovesTheRolloutsOfManyApps(t *testing.T) {
+	w := newWorld(t, twoPhases)
+	worlds := []*world{w}
+	for i := range 20 {
+		worlds = append(worlds, w.another(fmt.Sprintf("A%02d", i)))
+	}
+	for i, other := range worlds {
+		if i%3 != 0 { // the others have no data yet
+			other.hear(rollout.ArmCandidate, 0, 50, 0)
+			other.hear(rollout.ArmControl, 0, 950, 0)
+		}
+	}
+	w.pass(150 * time.Minute)
+	ticker, told := w.ticker(), 0
+	ticker.Notify = func(promote.Outcome) { told++ } // one at a time, or the race detector says so
+	outcomes, err := ticker.Tick(t.Context())
+	if err != nil || len(outcomes) != len(worlds) {
+		t.Fatalf("%v: %d outcomes of %d", err, len(outcomes), len(worlds))
+	}
+	if !slices.IsSortedFunc(outcomes, func(a, b promote.Outcome) int { return strings.Compare(a.Rollout.App, b.Rollout.App) }) {
+		t.Error("the outcomes are not in the order of apps")
+	}
+	moved := 0
+	for i, other := range worlds {
+		want := min(1, i%3)
+		if got := other.rollout().Phase; got != want {
+			t.Errorf("%s is in phase %d, want %d", other.app, got, want)
+		}
+		moved += want
+	}
+	if told != moved {
+		t.Errorf("told of %d transitions, want %d", told, moved)
+	}
+}
+
+func TestATickThatRunsOutOfTimeSaysWhatIsLeft(t *testing.T) {
+	w := newWorld(t, twoPhases)
+	w.another("A00")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ticker := w.ticker()
+	ticker.Apps.Store = endsAfterListing{w.store, cancel}
+	outcomes, err := ticker.Tick(ctx)
+	if err != nil || len(outcomes) != 2 {
+		t.Fatalf("%v: %+v", err, outcomes)
+	}
+	for _, o := range outcomes {
+		if !errors.Is(o.Err, context.Canceled) {
+			t.Errorf("a rollout that was not looked at: %+v", o)
+		}
+	}
+}
+
+// endsAfterListing is a store that calls ended after the first query.
+type endsAfterListing struct {
+	store.Store
+	ended func()
+}
+
+func (s endsAfterListing) Query(ctx context.Context, r store.Range, c store.Consistency) ([]store.Item, error) {
+	defer s.ended()
+	return s.Store.Query(ctx, r, c)
 }

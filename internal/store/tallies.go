@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,7 +101,10 @@ type Shard struct {
 type Checkpoint struct {
 	Position string `json:"position"`         // of the last record folded; "" before the first
 	Newest   int64  `json:"newest,omitempty"` // when the newest event was received, Unix milliseconds; 0 before the first
-	version  int64
+	// Compacted is the Version of the last Commit that wrote a leaf or removed a patch. Who has read the shard's device
+	// records since then needs only the patches from the last one read on; see Shard.Pages.
+	Compacted int64 `json:"compacted,omitempty"`
+	version   int64
 }
 
 // Version rises by one with every Commit of the shard; 0 is before the first.
@@ -141,14 +145,20 @@ func (s Shard) Checkpoint(ctx context.Context) (Checkpoint, error) {
 	return c, nil
 }
 
-// Census returns the device records of a rollout.
-func (s Shard) Census(ctx context.Context, app, rolloutID string, limits telemetry.Limits) (*telemetry.Census, error) {
-	items, err := s.Store.Query(ctx, Range{PK: s.seenPK(app, rolloutID)}, Strong)
-	if err != nil {
-		return nil, s.fail("reading the devices of rollout "+rolloutID, err)
+// Pages returns the stored form of a rollout's device records: the leaves, and the patches in the order of their
+// sequences. With a sequence above 0 it returns only the patches from that one on.
+func (s Shard) Pages(ctx context.Context, app, rolloutID string, from int64) (leaves []telemetry.Leaf, patches []telemetry.Patch, err error) {
+	fail := func(err error) ([]telemetry.Leaf, []telemetry.Patch, error) {
+		return nil, nil, s.fail("reading the devices of rollout "+rolloutID, err)
 	}
-	var leaves []telemetry.Leaf
-	var patches []telemetry.Patch
+	r := Range{PK: s.seenPK(app, rolloutID)}
+	if from > 0 {
+		r.Prefix, r.After = prefixPatch, patchSK(from-1)
+	}
+	items, err := s.Store.Query(ctx, r, Strong)
+	if err != nil {
+		return fail(err)
+	}
 	for _, item := range items {
 		prefix, number, _ := strings.Cut(item.SK, "#")
 		n, err := strconv.ParseUint(number, 16, 64)
@@ -158,8 +168,17 @@ func (s Shard) Census(ctx context.Context, app, rolloutID string, limits telemet
 		case err == nil && prefix+"#" == prefixPatch && n <= math.MaxInt64:
 			patches = append(patches, telemetry.Patch{Sequence: int64(n), Data: item.Value})
 		default:
-			return nil, s.fail("reading the devices of rollout "+rolloutID, fmt.Errorf("%w: unexpected item %s", ErrInvalid, item.Key))
+			return fail(fmt.Errorf("%w: unexpected item %s", ErrInvalid, item.Key))
 		}
+	}
+	return leaves, patches, nil
+}
+
+// Census returns the device records of a rollout.
+func (s Shard) Census(ctx context.Context, app, rolloutID string, limits telemetry.Limits) (*telemetry.Census, error) {
+	leaves, patches, err := s.Pages(ctx, app, rolloutID, 0)
+	if err != nil {
+		return nil, err
 	}
 	census, err := telemetry.OpenCensus(leaves, patches, limits)
 	if err != nil {
@@ -220,12 +239,18 @@ func (f Fold) Ops() int {
 	return n
 }
 
+// compacts reports whether the Fold changes more of the device records than adding to them.
+func (f Fold) compacts() bool { return len(f.Leaves)+len(f.Merged) > 0 }
+
 // Commit moves the shard's checkpoint to after and writes the folds, all or nothing. before must be what Checkpoint or
 // the last Commit returned: if anyone else committed since, it fails with ErrConflict, nothing is written, and all that
 // was read of the shard must be read again. That makes whoever commits the only writer, however many are running. It
 // fails with ErrTooLarge when the folds need more than MaxWriteItems-1 operations together.
 func (s Shard) Commit(ctx context.Context, before, after Checkpoint, folds ...Fold) (Checkpoint, error) {
 	after.version = before.version + 1
+	if slices.ContainsFunc(folds, Fold.compacts) {
+		after.Compacted = after.version
+	}
 	value, err := encodeValue(after)
 	if err != nil {
 		return Checkpoint{}, s.fail("committing a fold", err)

@@ -146,3 +146,53 @@ func TestCensusIsReadBackAndStrangeItemsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoHasReadTheDevicesNeedsOnlyWhatWasAdded follows a shard's device records as somebody else adds to them, until the
+// checkpoint says that they were rewritten.
+func TestWhoHasReadTheDevicesNeedsOnlyWhatWasAdded(t *testing.T) {
+	shard := store.Shard{Store: tallyStore(t), Stream: "s", Name: "0"}
+	page := telemetry.EncodePage([]telemetry.Device{{Fingerprint: 1}})
+	grown := telemetry.EncodePage([]telemetry.Device{{Fingerprint: 1}, {Fingerprint: 2}})
+	checkpoint := store.Checkpoint{}
+	commit := func(f store.Fold) {
+		t.Helper()
+		f.App, f.Rollout = "app", "r"
+		var err error
+		if checkpoint, err = shard.Commit(t.Context(), checkpoint, checkpoint, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pages := func(from int64) ([]telemetry.Leaf, []telemetry.Patch) {
+		t.Helper()
+		leaves, patches, err := shard.Pages(t.Context(), "app", "r", from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return leaves, patches
+	}
+	commit(store.Fold{Leaves: []telemetry.Leaf{{Data: page}}})
+	commit(store.Fold{Patches: []telemetry.Patch{{Sequence: 2, Data: page}}})
+	compacted := checkpoint.Compacted
+	if leaves, patches := pages(0); len(leaves) != 1 || len(patches) != 1 || compacted != 1 {
+		t.Fatalf("%d leaves and %d patches, compacted at %d", len(leaves), len(patches), compacted)
+	}
+	commit(store.Fold{Patches: []telemetry.Patch{{Sequence: 2, Data: grown}}})
+	commit(store.Fold{Patches: []telemetry.Patch{{Sequence: 17, Data: page}}})
+	want := []telemetry.Patch{{Sequence: 2, Data: grown}, {Sequence: 17, Data: page}}
+	if leaves, patches := pages(2); len(leaves) != 0 || !reflect.DeepEqual(patches, want) {
+		t.Errorf("from patch 2 on: leaves %v, patches %v", leaves, patches)
+	}
+	if leaves, patches := pages(3); len(leaves) != 0 || !reflect.DeepEqual(patches, want[1:]) {
+		t.Errorf("from patch 3 on: leaves %v, patches %v", leaves, patches)
+	}
+	if checkpoint.Compacted != compacted {
+		t.Errorf("adding patches counts as compacting: %d, want %d", checkpoint.Compacted, compacted)
+	}
+	for _, f := range []store.Fold{{Leaves: []telemetry.Leaf{{Data: grown}}}, {Merged: []int64{2}}} {
+		commit(f)
+		read, err := shard.Checkpoint(t.Context())
+		if err != nil || read.Compacted != read.Version() {
+			t.Errorf("%v: after %+v compacted at %d, version %d", err, f, read.Compacted, read.Version())
+		}
+	}
+}
