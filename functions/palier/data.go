@@ -15,7 +15,8 @@ const (
 	streamFile = "telemetry.db"
 	clockFile  = "clock.json"
 	tokenFile  = "token"
-	lockFile   = "lock" // held by the server that uses the directory
+	objectsDir = "objects" // what is too large for the store
+	lockFile   = "lock"    // held by the server that uses the directory
 )
 
 // lockData makes the data directory if need be and takes it for this process, until the lock is given back or the process
@@ -37,13 +38,13 @@ func lockData(dir string) (*flock.Flock, error) {
 
 // clearData removes what a server keeps in a data directory that this process has taken, and nothing else.
 func clearData(dir string) error {
-	for _, pattern := range []string{storeFile + "*", streamFile + "*", clockFile, tokenFile} {
+	for _, pattern := range []string{storeFile + "*", streamFile + "*", clockFile, tokenFile, objectsDir} {
 		names, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return fmt.Errorf("clearing %s: %w", dir, err)
 		}
 		for _, name := range names {
-			if err := os.Remove(name); err != nil {
+			if err := os.RemoveAll(name); err != nil {
 				return fmt.Errorf("clearing %s: %w", dir, err)
 			}
 		}

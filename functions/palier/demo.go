@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/palier-ota/palier/internal/admin"
+	"github.com/palier-ota/palier/internal/clock"
 	"github.com/palier-ota/palier/internal/fleet"
 	"github.com/palier-ota/palier/internal/judge"
 	"github.com/palier-ota/palier/internal/promote"
@@ -58,7 +59,7 @@ plans:
 type teller struct {
 	mu    sync.Mutex
 	out   io.Writer
-	clock *clock
+	clock *clock.Clock
 	start time.Time
 }
 
@@ -92,7 +93,7 @@ func runDemo(ctx context.Context, o serveOptions, out io.Writer) error {
 	served := make(chan error, 1)
 	go func() { served <- s.run(ctx) }()
 	fmt.Fprintln(out, s.ready())
-	for _, note := range s.clock.notes() {
+	for _, note := range clockNotes(s.clock) {
 		fmt.Fprintln(out, note)
 	}
 	fmt.Fprintln(out)
@@ -151,7 +152,7 @@ func (s *server) command(args string) string {
 
 // pass waits until d of the clock has passed.
 func (s *server) pass(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(s.clock.real(d, 0))
+	timer := time.NewTimer(s.clock.Real(d, 0))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -194,7 +195,7 @@ func (s *server) follow(ctx context.Context, c *connection, t *teller, moved <-c
 				return nil
 			}
 			if o.Rollout.State == rollout.Paused {
-				patience = time.After(s.clock.real(16*time.Hour, 0))
+				patience = time.After(s.clock.Real(16*time.Hour, 0))
 			}
 		}
 	}
@@ -248,17 +249,20 @@ func (r *reach) of(version string) int64 {
 
 // runDemoFleet runs the demo's devices until the context ends.
 func (s *server) runDemoFleet(ctx context.Context, r *reach) {
-	good := fleet.Behaviour{CrashRate: demoCrash}
-	_, err := fleet.Run(ctx, fleet.Config{
-		BaseURL: s.url(), App: demoApp, Devices: demoDevices, Seed: 1, TimeScale: s.clock.scale, Start: s.clock.Now(),
-		CheckEvery: demoEvery, StoreVersion: "1.0.0", Baseline: good,
+	if _, err := fleet.Run(ctx, demoFleet(s.url(), s.clock, demoDevices), r.set); err != nil && ctx.Err() == nil {
+		s.options.log.Error("the demo's fleet stopped", "error", err)
+	}
+}
+
+// demoFleet is the fleet of the demo's story.
+func demoFleet(url string, clock *clock.Clock, devices int) fleet.Config {
+	return fleet.Config{
+		BaseURL: url, App: demoApp, Devices: devices, Seed: 1, TimeScale: clock.Scale(), Start: clock.Now(),
+		CheckEvery: demoEvery, StoreVersion: "1.0.0", Baseline: fleet.Behaviour{CrashRate: demoCrash},
 		Behaviour:      map[string]fleet.Behaviour{"1.2.0": {CrashRate: 10 * demoCrash}},
 		PluginMix:      []fleet.PluginShare{{Version: "8.51.23", Weight: .9}, {Version: "7.51.20", Weight: .1}}, // most report crashes
 		Metrics:        0.1,
 		Duplicate:      0.02,
 		AllowDowngrade: func(string, string) bool { return true },
-	}, r.set)
-	if err != nil && ctx.Err() == nil {
-		s.options.log.Error("the demo's fleet stopped", "error", err)
 	}
 }

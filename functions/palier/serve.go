@@ -21,6 +21,8 @@ import (
 
 	"github.com/palier-ota/palier/internal/admin"
 	"github.com/palier-ota/palier/internal/aggregate"
+	"github.com/palier-ota/palier/internal/blob/dir"
+	"github.com/palier-ota/palier/internal/clock"
 	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/promote"
 	"github.com/palier-ota/palier/internal/store"
@@ -84,7 +86,7 @@ simulated devices, a healthy rollout and a crashing one, all in a folder "demo" 
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), s.ready())
-			for _, note := range s.clock.notes() {
+			for _, note := range clockNotes(s.clock) {
 				fmt.Fprintln(cmd.OutOrStdout(), note)
 			}
 			return s.run(cmd.Context())
@@ -101,9 +103,10 @@ simulated devices, a healthy rollout and a crashing one, all in a folder "demo" 
 // server is everything of Palier in one process.
 type server struct {
 	options    serveOptions
-	clock      *clock
+	clock      *clock.Clock
 	store      *storesqlite.Store
 	stream     *streamsqlite.Stream
+	objects    *dir.Store
 	devices    *device.Service
 	operators  *admin.Service
 	aggregator *aggregate.Aggregator
@@ -147,7 +150,20 @@ func (s *server) open(ctx context.Context) (err error) {
 	if s.stream, err = streamsqlite.Open(filepath.Join(o.data, streamFile), streamsqlite.Options{Now: s.clock.Now, Retention: streamKeep}); err != nil {
 		return err
 	}
+	if s.objects, err = s.openObjects(); err != nil {
+		return err
+	}
 	return s.wire(ctx)
+}
+
+// openObjects opens the folder of what is too large for the store. Nobody is handed signed requests, so the secret for
+// them need not outlive the process.
+func (s *server) openObjects() (*dir.Store, error) {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	return dir.New(filepath.Join(s.options.data, objectsDir), dir.Options{
+		BaseURL: s.url() + "/objects", Secret: secret, Now: s.clock.Now, Log: s.options.log,
+	})
 }
 
 // listenError says what to do when the address cannot be had.
@@ -162,12 +178,14 @@ func listenError(address string, err error) error {
 func (s *server) wire(ctx context.Context) error {
 	// What this process changes, its devices see at once.
 	observed := store.Observe(s.store, func(app string) { s.devices.Forget(app) })
-	apps := store.Apps{Store: observed, NewID: store.NewULID(rand.Reader)}
+	apps := store.Apps{Store: observed, Large: s.objects, NewID: store.NewULID(rand.Reader)}
 	s.devices = device.New(device.Config{
 		Apps: apps, Devices: store.Devices{Store: s.store}, Stream: s.stream, Now: s.clock.Now, Log: s.options.log,
 	})
 	var err error
-	if s.operators, err = admin.New(admin.Config{Store: observed, Now: s.clock.Now, Rand: rand.Reader, Log: s.options.log, Version: version()}); err != nil {
+	if s.operators, err = admin.New(admin.Config{
+		Store: observed, Large: s.objects, Now: s.clock.Now, Rand: rand.Reader, Log: s.options.log, Version: version(),
+	}); err != nil {
 		return err
 	}
 	if err := s.firstToken(ctx); err != nil {
@@ -293,7 +311,7 @@ func (s *server) run(ctx context.Context) error {
 
 // tick judges live rollouts at every tick of the clock.
 func (s *server) tick(ctx context.Context) {
-	t := time.NewTicker(s.clock.real(tickEvery, tickFloor))
+	t := time.NewTicker(s.clock.Real(tickEvery, tickFloor))
 	defer t.Stop()
 	for {
 		select {
@@ -311,6 +329,9 @@ func (s *server) tick(ctx context.Context) {
 func (s *server) close() {
 	if s.devices != nil {
 		s.devices.Close()
+	}
+	if s.objects != nil {
+		_ = s.objects.Close()
 	}
 	if s.stream != nil {
 		_ = s.stream.Close()

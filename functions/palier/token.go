@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -19,10 +22,11 @@ func newToken(c *connection) *cobra.Command {
 		Short: "Create, list and revoke access tokens",
 		Long:  "Access tokens let people and programs use the operator API. Roles: viewer reads, operator applies and operates rollouts, admin also manages tokens and removes apps, edge reads snapshots only.",
 		Example: `  palier token create ci --role operator --ttl 90d
+  palier token new --json
   palier token list
   palier token revoke ci`,
 	})
-	cmd.AddCommand(newTokenCreate(c), newTokenList(c), &cobra.Command{
+	cmd.AddCommand(newTokenCreate(c), newTokenNew(c), newTokenList(c), &cobra.Command{
 		Use: "revoke NAME", Short: "Make a token useless", Example: "  palier token revoke ci", Args: exactArgs("NAME"),
 		SuggestFor: []string{"delete", "remove", "rm"}, ValidArgsFunction: c.completeToken,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -70,6 +74,37 @@ func newTokenCreate(c *connection) *cobra.Command {
 	cmd.Flags().StringVar(&ttl, "ttl", "", "how long it works, such as 90d; until it is revoked if left out")
 	offer(cmd, "role", cobra.FixedCompletions([]cobra.Completion{"viewer", "operator", "admin", "edge"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// newTokenNew draws a token without a server: the first one of a deployment, which is told only its hash.
+func newTokenNew(c *connection) *cobra.Command {
+	return &cobra.Command{
+		Use:   "new",
+		Short: "Draw the first admin token of a deployment, with the hash to deploy; no server is asked",
+		Long: `New prints a new secret and the SHA-256 of it. A deployment on AWS is given the hash, as its parameter
+AdminTokenSha256, and holds no secret; you keep the token, which is shown only here and is an admin's from the first
+request on. On a running server use create instead.`,
+		Example: `  palier token new
+  palier token new --json | jq -r .sha256`,
+		Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			secret, err := admin.DrawSecret(rand.Reader)
+			if err != nil {
+				return err
+			}
+			hash := sha256.Sum256([]byte(secret))
+			out := struct {
+				Token  string `json:"token"`
+				SHA256 string `json:"sha256"`
+			}{secret, hex.EncodeToString(hash[:])}
+			if c.json {
+				return printJSON(cmd.OutOrStdout(), out)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "token   %s\nsha256  %s\n", out.Token, out.SHA256)
+			fmt.Fprintf(cmd.ErrOrStderr(), "keep the token now: it is stored nowhere; deploy with AdminTokenSha256=%s\n", out.SHA256)
+			return nil
+		},
+	}
 }
 
 func newTokenList(c *connection) *cobra.Command {

@@ -19,6 +19,7 @@ import (
 // Config is what a Service stands on. Store is required.
 type Config struct {
 	Store store.Store
+	Large store.Blobs      // see store.Apps; nil refuses large Snapshots
 	Now   func() time.Time // the process's one clock; time.Now if nil
 	Rand  io.Reader        // of tokens, salts and ids; crypto/rand if nil
 	Log   *slog.Logger     // silent if nil
@@ -66,7 +67,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	newID := store.NewULID(cfg.Rand)
 	s := &Service{
-		apps:     store.Apps{Store: cfg.Store, NewID: newID},
+		apps:     store.Apps{Store: cfg.Store, Large: cfg.Large, NewID: newID},
 		devices:  store.Devices{Store: cfg.Store},
 		tallies:  store.Tallies{Store: cfg.Store},
 		tokens:   store.Tokens{Store: cfg.Store},

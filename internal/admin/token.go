@@ -57,8 +57,8 @@ const (
 	maxTokenName   = 64
 )
 
-// drawSecret returns a new token secret.
-func drawSecret(random io.Reader) (string, error) {
+// DrawSecret returns the secret of a new token, which nobody knows yet: see NewToken and BootstrapHash.
+func DrawSecret(random io.Reader) (string, error) {
 	raw := make([]byte, tokenEntropy)
 	if _, err := io.ReadFull(random, raw); err != nil {
 		return "", fmt.Errorf("drawing a token: %w", err)
@@ -86,7 +86,7 @@ func (s *Service) newToken(ctx context.Context, token store.Token, ttl time.Dura
 	if err := checkToken(token, ttl); err != nil {
 		return token, "", err
 	}
-	secret, err := drawSecret(s.random)
+	secret, err := DrawSecret(s.random)
 	if err != nil {
 		return token, "", err
 	}
@@ -129,17 +129,26 @@ func (s *Service) Bootstrap(ctx context.Context, token string) error {
 	if !wellFormed(token) {
 		return fmt.Errorf("the first admin token must have %d to %d printable characters without spaces", minTokenLength, maxTokenLength)
 	}
-	hash := sha256.Sum256([]byte(token))
+	err := s.BootstrapHash(ctx, sha256.Sum256([]byte(token)))
+	if errors.Is(err, store.ErrRevoked) {
+		return errors.New("this token was revoked; remove the token file or set another PALIER_TOKEN")
+	}
+	return err
+}
+
+// BootstrapHash is Bootstrap for a host that must not hold the token itself: only the SHA-256 of its text, which is also
+// all that is ever stored of a token. It fails with store.ErrRevoked when the token was revoked.
+func (s *Service) BootstrapHash(ctx context.Context, hash [sha256.Size]byte) error {
+	_, err := s.tokens.Find(ctx, hash) // mostly it is there, and reading is cheaper than failing to write
+	if !errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrRevoked) {
+		return err
+	}
 	record := store.Token{
 		Name: "admin-" + hex.EncodeToString(hash[:4]), Role: string(Admin), CreatedAt: s.now().UTC(),
 	}
-	err := s.tokens.Create(ctx, record, hash)
-	if err == nil || !errors.Is(err, store.ErrConflict) {
-		return err
-	}
-	_, err = s.tokens.Find(ctx, hash)
-	if errors.Is(err, store.ErrRevoked) {
-		return errors.New("this token was revoked; remove the token file or set another PALIER_TOKEN")
+	err = s.tokens.Create(ctx, record, hash)
+	if errors.Is(err, store.ErrConflict) { // someone else was first
+		_, err = s.tokens.Find(ctx, hash)
 	}
 	return err
 }

@@ -36,9 +36,15 @@ type beacon struct {
 
 	sent, dropped atomic.Int64
 
-	stop sync.Once
-	quit chan struct{}
-	done chan struct{}
+	started bool // run is at work
+	stop    sync.Once
+	quit    chan struct{}
+	done    chan struct{}
+
+	real     func() time.Time // real time
+	settling sync.Mutex       // lets one settle at a time, and guards what follows
+	due      time.Time        // when settle flushes next
+	resting  bool             // the stream did not take the last flush
 }
 
 type noted struct {
@@ -47,9 +53,15 @@ type noted struct {
 }
 
 func newBeacon(out stream.Stream, log *slog.Logger) *beacon {
-	b := &beacon{out: out, log: log, queue: make(chan noted, beaconQueue), quit: make(chan struct{}), done: make(chan struct{})}
+	return &beacon{
+		out: out, log: log, queue: make(chan noted, beaconQueue), quit: make(chan struct{}), done: make(chan struct{}), real: time.Now,
+	}
+}
+
+// start lets events go to the stream by themselves.
+func (b *beacon) start() {
+	b.started = true
 	go b.run()
-	return b
 }
 
 // first reports whether this device, version, rollout, phase and hour were not noted yet, and notes them under hash. What
@@ -108,7 +120,11 @@ func (b *beacon) note(hash uint64, e telemetry.Event) {
 		b.log.Error("check event not encoded", "error", err)
 		return
 	}
-	n := noted{hash: hash, record: stream.Record{Key: e.Device, Data: data}}
+	b.push(noted{hash: hash, record: stream.Record{Key: e.Device, Data: data}})
+}
+
+// push queues an event, or drops it when there is no room.
+func (b *beacon) push(n noted) {
 	select {
 	case b.queue <- n:
 	default:
@@ -140,40 +156,46 @@ func (b *beacon) flush() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), beaconTimeout)
 	defer cancel()
-	batch := make([]noted, 0, stream.MaxBatch)
-	for {
-		batch = batch[:0]
-		for len(batch) < stream.MaxBatch {
-			select {
-			case n := <-b.queue:
-				batch = append(batch, n)
-				continue
-			default:
-			}
-			break
+	for batch := b.take(); len(batch) > 0; batch = b.take() {
+		if err := b.append(ctx, batch); err != nil {
+			b.drop(batch...)
+			b.log.Warn("check events not appended; they will be noted at the devices' next checks", "events", len(batch), "error", err)
 		}
-		if len(batch) == 0 {
-			return
-		}
-		b.append(ctx, batch)
 	}
 }
 
-func (b *beacon) append(ctx context.Context, batch []noted) {
+// take takes what is queued now, one batch at most.
+func (b *beacon) take() []noted {
+	var batch []noted
+	for len(batch) < stream.MaxBatch {
+		select {
+		case n := <-b.queue:
+			batch = append(batch, n)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (b *beacon) append(ctx context.Context, batch []noted) error {
 	records := make([]stream.Record, len(batch))
 	for i, n := range batch {
 		records[i] = n.record
 	}
 	if err := b.out.Append(ctx, records); err != nil {
-		b.drop(batch...)
-		b.log.Warn("check events not appended; they will be noted at the devices' next checks", "events", len(batch), "error", err)
-		return
+		return err
 	}
 	b.sent.Add(int64(len(batch)))
+	return nil
 }
 
 // close flushes and stops.
 func (b *beacon) close() {
+	if !b.started {
+		b.flush()
+		return
+	}
 	b.stop.Do(func() { close(b.quit) })
 	<-b.done
 }

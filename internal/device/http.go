@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"github.com/palier-ota/palier/internal/capgo"
-	"github.com/palier-ota/palier/internal/telemetry"
 )
 
 // buffers are one request's memory: what is read and what is answered.
@@ -20,8 +19,7 @@ const maxKept = 64 << 10
 // maxInFlight is how many requests are worked on at once; more are asked to come back, which costs next to nothing.
 const maxInFlight = 4096
 
-// Handler returns the device side as an HTTP handler: /updates, /updates/manifest_size, /stats, /channel_self,
-// /telemetry and /healthz. Every answer is JSON and never empty.
+// Handler returns Respond as an HTTP handler, which asks requests to come back when it has too many in hand.
 func (s *Service) Handler() http.Handler {
 	pool := &sync.Pool{New: func() any { return &buffers{in: make([]byte, 0, 2048), out: make([]byte, 0, 1024)} }}
 	var inFlight atomic.Int64
@@ -32,10 +30,7 @@ func (s *Service) Handler() http.Handler {
 			return
 		}
 		b := pool.Get().(*buffers)
-		a := s.route(r, b)
-		if r.URL.Path == "/telemetry" {
-			allowPages(w.Header())
-		}
+		a := s.answer(r, b)
 		write(w, a)
 		if cap(b.in) <= maxKept && cap(a.Body) <= maxKept {
 			b.out = a.Body[:0]
@@ -44,85 +39,21 @@ func (s *Service) Handler() http.Handler {
 	})
 }
 
-// fixed are answers without a decision. Their bytes are shared and must only be read.
-var (
-	health   = []byte(capgo.HealthBody)
-	notFound = []byte(capgo.NotFoundBody)
-)
-
-func (s *Service) route(r *http.Request, b *buffers) Answer {
-	ctx, dst := r.Context(), b.out[:0]
-	switch r.URL.Path {
-	case "/updates":
-		if r.Method == http.MethodGet {
-			return Answer{Status: capgo.StatusOK, Body: append(dst, health...)}
+// answer reads the body, as far as the route wants one, and responds.
+func (s *Service) answer(r *http.Request, b *buffers) Answer {
+	b.in = b.in[:0]
+	if limit := bodyLimit(r.Method, r.URL.Path); limit > 0 {
+		if r.ContentLength > int64(limit) {
+			return s.refuse(capgo.TooLarge(limit), b.out[:0])
 		}
-		if a, ok := s.read(r, b, http.MethodPost, capgo.MaxCheckBody); !ok {
-			return a
+		var err error
+		if b.in, err = readBody(b.in, r.Body, limit); err != nil {
+			return s.refuse(&capgo.Refusal{
+				Status: capgo.StatusBadRequest, Code: capgo.CodeParse, Message: "the body did not arrive whole",
+			}, b.out[:0])
 		}
-		return s.Updates(ctx, b.in, dst)
-	case "/stats":
-		if r.Method == http.MethodGet {
-			return Answer{Status: capgo.StatusOK, Body: append(dst, health...)}
-		}
-		if a, ok := s.read(r, b, http.MethodPost, capgo.MaxStatsBody); !ok {
-			return a
-		}
-		return s.RecordStats(ctx, b.in, dst)
-	case "/channel_self":
-		if a, ok := s.read(r, b, r.Method, capgo.MaxCheckBody); !ok {
-			return a
-		}
-		return s.ChannelSelf(ctx, r.Method, r.URL.RawQuery, b.in, dst)
-	case "/updates/manifest_size":
-		if a, ok := s.read(r, b, http.MethodPost, capgo.MaxManifestBody); !ok {
-			return a
-		}
-		return s.ManifestSize(ctx, b.in, dst)
-	case "/telemetry":
-		if r.Method == http.MethodOptions {
-			return Answer{Status: capgo.StatusOK, Body: append(dst, health...)}
-		}
-		if a, ok := s.read(r, b, http.MethodPost, telemetry.MaxMetricsBytes); !ok {
-			return a
-		}
-		return s.Telemetry(ctx, b.in, dst)
-	case "/healthz":
-		return Answer{Status: capgo.StatusOK, Body: append(dst, health...)}
 	}
-	return Answer{Status: capgo.StatusNotFound, Body: append(dst, notFound...)}
-}
-
-// allowPages lets any page send app metrics: a Capacitor app's page has an origin of its own, such as
-// capacitor://localhost, and sends no credentials.
-func allowPages(h http.Header) {
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Allow-Methods", "POST")
-	h.Set("Access-Control-Allow-Headers", "Content-Type")
-	h.Set("Access-Control-Max-Age", "86400")
-}
-
-// read reads a body of at most limit bytes into b.in. Where it cannot, or the method is another, it returns the answer
-// that says so, and false.
-func (s *Service) read(r *http.Request, b *buffers, method string, limit int) (Answer, bool) {
-	if r.Method != method {
-		return s.refuse(&capgo.Refusal{
-			Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Message: "this path wants " + method,
-		}, b.out[:0]), false
-	}
-	if r.ContentLength > int64(limit) {
-		return s.refuse(capgo.TooLarge(limit), b.out[:0]), false
-	}
-	var err error
-	if b.in, err = readBody(b.in[:0], r.Body, limit); err != nil {
-		return s.refuse(&capgo.Refusal{
-			Status: capgo.StatusBadRequest, Code: capgo.CodeParse, Message: "the body did not arrive whole",
-		}, b.out[:0]), false
-	}
-	if len(b.in) > limit {
-		return s.refuse(capgo.TooLarge(limit), b.out[:0]), false
-	}
-	return Answer{}, true
+	return s.Respond(r.Context(), r.Method, r.URL.Path, r.URL.RawQuery, b.in, b.out[:0])
 }
 
 // readBody appends r to buf until its end or until more than limit bytes were read.
@@ -155,6 +86,11 @@ var contentType = []string{capgo.ContentType}
 func write(w http.ResponseWriter, a Answer) {
 	h := w.Header()
 	h["Content-Type"] = contentType
+	if a.AnyOrigin {
+		for _, c := range CrossOrigin() {
+			h.Set(c[0], c[1])
+		}
+	}
 	if a.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(a.RetryAfter))
 	}

@@ -36,6 +36,7 @@ type owners struct {
 	closing    sync.Once
 	closed     chan struct{}
 	background sync.WaitGroup
+	marking    work // rounds under way, without the pauses between them
 }
 
 // round is the devices that one commit marks. Its error may be read when done is closed.
@@ -85,7 +86,9 @@ func (o *owners) join(app, device string) *round {
 func (o *owners) run(app string) {
 	for r := o.next(app); r != nil; r = o.next(app) {
 		var wrote bool
+		o.marking.begin()
 		wrote, r.err = o.mark(app, r.devices)
+		o.marking.end()
 		close(r.done)
 		if !wrote {
 			continue

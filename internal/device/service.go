@@ -35,6 +35,9 @@ type Config struct {
 	Now         func() time.Time
 	Log         *slog.Logger
 	SnapshotTTL time.Duration // zero: DefaultSnapshotTTL
+	// Frozen says that the host may stop the process between requests and let it go on much later, or never. Then the
+	// host must call Settle at the end of every request, and frozen.go says what is different.
+	Frozen bool
 }
 
 // Service answers devices. Its methods may be called concurrently.
@@ -84,6 +87,10 @@ func New(c Config) *Service {
 		snapshots: newSnapshots(c.Apps, c.Now, c.SnapshotTTL, c.Log),
 		beacon:    newBeacon(c.Stream, c.Log),
 	}
+	s.snapshots.frozen = c.Frozen
+	if !c.Frozen {
+		s.beacon.start()
+	}
 	s.owners = newOwners(c.Apps, s.snapshots.forget)
 	s.requests.New = func() any { return new(capgo.Request) }
 	return s
@@ -114,11 +121,33 @@ func (s *Service) Stats() Stats {
 	return out
 }
 
+// Totals yields what a host reports as metrics: each total that is not 0, by name.
+func (s *Service) Totals(yield func(name string, total int64) bool) {
+	st := s.Stats()
+	checks := int64(0)
+	for _, n := range st.Decisions {
+		checks += n
+	}
+	for _, t := range []struct {
+		name  string
+		total int64
+	}{
+		{"Checks", checks}, {"Offers", st.Decisions[resolve.Offer] + st.Decisions[resolve.OfferBuiltin]}, {"Refused", st.Refused},
+		{"Events", st.Events}, {"UnknownEvents", st.UnknownEvents}, {"Overloads", st.Overloads},
+		{"ChecksNoted", st.ChecksNoted}, {"ChecksDropped", st.ChecksDropped},
+	} {
+		if t.total != 0 && !yield(t.name, t.total) {
+			return
+		}
+	}
+}
+
 // Answer is what a device gets.
 type Answer struct {
 	Status     int
 	Body       []byte // JSON, never empty
 	RetryAfter int    // seconds for the Retry-After header; 0 is no header
+	AnyOrigin  bool   // pages of any origin may ask this and read the answer: the host must add CrossOrigin's headers
 }
 
 // refuse encodes a refusal into dst.

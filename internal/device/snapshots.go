@@ -44,21 +44,27 @@ type snapshots struct {
 	log   *slog.Logger
 	known atomic.Pointer[map[string]*entry] // replaced whole, so that a lookup takes no lock
 
+	frozen bool             // the process may be stopped between requests
+	real   func() time.Time // real time
+
 	mu      sync.Mutex // guards replacing known, and what follows; never held while the store is asked
 	absent  map[string]absence
 	stale   map[string]*loaded // the last good Snapshots of forgotten apps: only for when there is no newer to be had
 	flights map[string]*flight
 
-	background sync.WaitGroup // loads and refreshes under way
+	background work // loads and refreshes under way
 }
 
 // entry is an app that was loaded at least once.
 type entry struct {
-	current    atomic.Pointer[loaded]
-	checked    atomic.Int64 // when the store was last asked, Unix nanoseconds
-	refreshing atomic.Bool
-	gone       atomic.Bool // the app was deleted
+	current atomic.Pointer[loaded]
+	checked atomic.Int64            // when the store was last asked, Unix nanoseconds
+	refresh atomic.Pointer[refresh] // under way, if any
+	gone    atomic.Bool             // the app was deleted
 }
+
+// refresh is a look for a newer Snapshot; ended is closed when it is over.
+type refresh struct{ ended chan struct{} }
 
 // absence is why an app has no Snapshot, when that was found out, and for how long to believe it.
 type absence struct {
@@ -79,22 +85,32 @@ type flight struct {
 }
 
 func newSnapshots(apps store.Apps, now func() time.Time, ttl time.Duration, log *slog.Logger) *snapshots {
-	s := &snapshots{apps: apps, now: now, ttl: ttl, log: log, absent: map[string]absence{}, stale: map[string]*loaded{}, flights: map[string]*flight{}}
+	s := &snapshots{apps: apps, now: now, ttl: ttl, log: log, absent: map[string]absence{}, stale: map[string]*loaded{}, flights: map[string]*flight{}, real: time.Now}
 	s.known.Store(&map[string]*entry{})
 	return s
 }
 
 // get returns the app's Snapshot: at once if one is in memory, however old, starting a refresh in the background when it
-// is older than the TTL; from the store otherwise. It fails with errUnknownApp, or with the store's error.
+// is older than the TTL; from the store otherwise. On a host that freezes the process it waits for the refresh, once,
+// when the Snapshot is so old that the process must have been frozen meanwhile. It fails with errUnknownApp, or with the
+// store's error.
 func (s *snapshots) get(ctx context.Context, app string) (*loaded, error) {
 	e, ok := (*s.known.Load())[app]
 	if !ok {
 		return s.first(ctx, app)
 	}
-	if age := time.Duration(s.now().UnixNano() - e.checked.Load()); expired(age, s.ttl) && e.refreshing.CompareAndSwap(false, true) {
-		s.background.Go(func() { s.refresh(e, e.current.Load()) })
+	if age := s.age(e); expired(age, s.ttl) {
+		refreshed := s.refresh(e)
+		if s.frozen && age > ancient*s.ttl {
+			await(ctx, refreshed)
+		}
 	}
 	return e.get()
+}
+
+// age returns how long ago the store was last asked for the app.
+func (s *snapshots) age(e *entry) time.Duration {
+	return time.Duration(s.now().UnixNano() - e.checked.Load())
 }
 
 func (e *entry) get() (*loaded, error) {
@@ -140,12 +156,10 @@ func (s *snapshots) board(app string) (*flight, *loaded, error) {
 	return f, nil, nil
 }
 
-// fly loads the app. It is not bound to any one request, since others may wait for it too.
+// fly loads the app.
 func (s *snapshots) fly(app string, f *flight) {
-	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
-	defer cancel()
 	asked := s.now()
-	f.loaded, f.err = s.load(ctx, app, nil)
+	f.loaded, f.err = s.patiently(loadTimeout, app, nil)
 	unknown := errors.Is(f.err, store.ErrNotFound)
 	switch {
 	case unknown:
@@ -202,13 +216,33 @@ func (s *snapshots) land(app string, f *flight, asked time.Time, unknown bool) {
 	s.known.Store(&next)
 }
 
-// refresh asks the store for a newer Snapshot; on failure the last good one stays.
-func (s *snapshots) refresh(e *entry, old *loaded) {
-	defer e.refreshing.Store(false)
-	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
-	defer cancel()
+// refresh returns what is closed when the refresh of the entry ends that is under way, or that it starts.
+func (s *snapshots) refresh(e *entry) <-chan struct{} {
+	if under := e.refresh.Load(); under != nil {
+		return under.ended
+	}
+	mine := &refresh{ended: make(chan struct{})}
+	for !e.refresh.CompareAndSwap(nil, mine) {
+		if under := e.refresh.Load(); under != nil {
+			return under.ended
+		}
+	}
+	end := func() { e.refresh.Store(nil); close(mine.ended) }
+	if !expired(s.age(e), s.ttl) { // another one ended since the caller looked
+		end()
+		return mine.ended
+	}
+	s.background.Go(func() {
+		defer end()
+		s.renew(e, e.current.Load())
+	})
+	return mine.ended
+}
+
+// renew asks the store for a newer Snapshot; on failure the last good one stays.
+func (s *snapshots) renew(e *entry, old *loaded) {
 	app := old.snapshot.App()
-	l, err := s.load(ctx, app, old)
+	l, err := s.patiently(s.refreshTimeout(), app, old)
 	e.checked.Store(s.now().UnixNano())
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -259,4 +293,4 @@ func (s *snapshots) forget(app string) {
 }
 
 // close waits for what is under way.
-func (s *snapshots) close() { s.background.Wait() }
+func (s *snapshots) close() { s.background.wait(context.Background()) }

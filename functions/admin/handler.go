@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/palier-ota/palier/internal/admin"
+	"github.com/palier-ota/palier/internal/apigateway"
+	"github.com/palier-ota/palier/internal/store"
+)
+
+// handler answers the events of operators' requests; it is a lambda.Handler.
+type handler struct {
+	operators *admin.Service
+	answer    apigateway.Handler
+	log       *slog.Logger
+
+	mu    sync.Mutex
+	first *[sha256.Size]byte // hash of the first admin token; nil once it is let in
+}
+
+// newHandler returns the function as a value. It asks nothing of the store.
+func newHandler(c admin.Config, first *[sha256.Size]byte) (*handler, error) {
+	operators, err := admin.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("making the operators' service: %w", err)
+	}
+	dated := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", c.Now().UTC().Format(http.TimeFormat)) // the clock that all times in the answer are of
+		operators.Handler().ServeHTTP(w, r)
+	}
+	return &handler{
+		operators: operators, answer: apigateway.Serve(http.HandlerFunc(dated), c.Log), log: c.Log, first: first,
+	}, nil
+}
+
+// Invoke answers one event. It fails when the event is none of an HTTP API.
+func (h *handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
+	h.letIn(ctx)
+	return h.answer(ctx, event)
+}
+
+// letIn makes the first admin token valid, before the first request of the process is answered. While the store cannot be
+// reached it is tried again for each request; other tokens need not wait for it.
+func (h *handler) letIn(ctx context.Context) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.first == nil {
+		return
+	}
+	err := h.operators.BootstrapHash(ctx, *h.first)
+	if err != nil && !errors.Is(err, store.ErrRevoked) {
+		h.log.WarnContext(ctx, "the first admin token is not let in yet", "error", err)
+		return
+	}
+	if err != nil {
+		h.log.InfoContext(ctx, "the first admin token was revoked; the stack's parameter AdminTokenSha256 can be emptied")
+	}
+	h.first = nil
+}

@@ -1,0 +1,193 @@
+package onlambda_test
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/palier-ota/palier/internal/apigateway"
+	"github.com/palier-ota/palier/internal/device"
+	"github.com/palier-ota/palier/internal/device/devicetest"
+	"github.com/palier-ota/palier/internal/device/onlambda"
+	"github.com/palier-ota/palier/internal/store"
+	storesqlite "github.com/palier-ota/palier/internal/store/sqlite"
+	streamsqlite "github.com/palier-ota/palier/internal/stream/sqlite"
+)
+
+const goldenDir = "../../../testdata/golden"
+
+var _ lambda.Handler = (*onlambda.Handler)(nil)
+
+// newHandler returns a handler of all paths on real engines with the golden apps.
+func newHandler(t *testing.T) (*onlambda.Handler, store.Store, *streamsqlite.Stream, []devicetest.Vector) {
+	t.Helper()
+	now := func() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
+	db, err := storesqlite.Open(filepath.Join(t.TempDir(), "palier.db"), storesqlite.Options{Now: now, Relaxed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := streamsqlite.Open(filepath.Join(t.TempDir(), "telemetry.db"), streamsqlite.Options{Now: now, Relaxed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &onlambda.Handler{
+		Devices: device.New(device.Config{
+			Apps: store.Apps{Store: db, NewID: store.NewULID(rand.Reader)}, Devices: store.Devices{Store: db}, Stream: log,
+			Now: now, Log: slog.New(slog.DiscardHandler), Frozen: true,
+		}),
+		Paths: []string{device.PathUpdates, device.PathChannelSelf, device.PathStats, device.PathTelemetry, device.PathHealth},
+	}
+	t.Cleanup(func() {
+		h.Devices.Close()
+		if err := errors.Join(log.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	vectors, err := devicetest.Answers(goldenDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := devicetest.Load(t.Context(), db, goldenDir, vectors); err != nil {
+		t.Fatal(err)
+	}
+	return h, db, log, vectors
+}
+
+// request is an event as API Gateway sends it.
+func request(method, path, query, body string) events.APIGatewayV2HTTPRequest {
+	return events.APIGatewayV2HTTPRequest{
+		Version: "2.0", RawPath: path, RawQueryString: query, Body: body, Headers: map[string]string{"content-type": "application/json"},
+		RequestContext: events.APIGatewayV2HTTPRequestContext{
+			Stage: "$default", HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: method, Path: path, SourceIP: "203.0.113.7"},
+		},
+	}
+}
+
+// ask invokes the handler and decodes what it answers, which must be JSON in plain text.
+func ask(t *testing.T, h *onlambda.Handler, r events.APIGatewayV2HTTPRequest) events.APIGatewayV2HTTPResponse {
+	t.Helper()
+	event, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := h.Invoke(t.Context(), event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a events.APIGatewayV2HTTPResponse
+	if err := json.Unmarshal(answer, &a); err != nil {
+		t.Fatalf("%q: %v", answer, err)
+	}
+	if a.IsBase64Encoded || a.Headers["Content-Type"] != "application/json" || !json.Valid([]byte(a.Body)) {
+		t.Errorf("%+v", a)
+	}
+	return a
+}
+
+func TestGoldenAnswers(t *testing.T) {
+	h, _, _, vectors := newHandler(t)
+	for i, v := range vectors {
+		r := request("POST", device.PathUpdates, "", v.Body)
+		if i%2 == 1 {
+			r.Body, r.IsBase64Encoded = base64.StdEncoding.EncodeToString([]byte(v.Body)), true
+		}
+		if a := ask(t, h, r); a.StatusCode != v.Status || a.Body != v.Answer {
+			t.Errorf("%s:\n got %d %s\nwant %d %s", v.Name, a.StatusCode, a.Body, v.Status, v.Answer)
+		}
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	h, _, _, vectors := newHandler(t)
+	for _, c := range []struct {
+		name                      string
+		method, path, query, body string
+		status                    int
+		body0                     string // what the answer contains
+		header, value             string
+	}{
+		{"health", "GET", "/healthz", "", "", 200, `"ok"`, "", ""},
+		{"a probe", "GET", "/updates", "", "", 200, `"ok"`, "", ""},
+		{"not this function's", "POST", "/updates/manifest_size", "", "{}", 404, `"error"`, "", ""},
+		{"nobody's", "GET", "/api/v1/apps", "", "", 404, `"error"`, "", ""},
+		{"another method", "PUT", "/updates", "", vectors[0].Body, 405, "method_not_allowed", "", ""},
+		{"too large", "POST", "/updates", "", strings.Repeat(" ", 70_000), 400, "too large", "", ""},
+		{"patience", "POST", "/updates", "", strings.Replace(vectors[0].Body, "com.golden.channels", "com.golden.nobody", 1), 429, "on_premise_app", "Retry-After", "300"},
+		{"the query", "GET", "/channel_self", "app_id=com.golden.channels&device_id=3ad0fac0-0ed2-acf2-c604-abd2332c482c&platform=ios&is_emulator=false&is_prod=true&version_build=1.0.0&key_id=", "", 200, `[`, "", ""},
+		{"a page asks", "OPTIONS", "/telemetry", "", "", 200, `"ok"`, "Access-Control-Allow-Origin", "*"},
+		{"a page is refused", "POST", "/telemetry", "", "{}", 400, `"error"`, "Access-Control-Allow-Origin", "*"},
+	} {
+		a := ask(t, h, request(c.method, c.path, c.query, c.body))
+		if a.StatusCode != c.status || !strings.Contains(a.Body, c.body0) || a.Headers[c.header] != c.value {
+			t.Errorf("%s: %d %s %v", c.name, a.StatusCode, a.Body, a.Headers)
+		}
+	}
+}
+
+func TestInvokeRefusesOtherEvents(t *testing.T) {
+	h, _, _, _ := newHandler(t)
+	if _, err := h.Invoke(t.Context(), []byte(`{"Records":[]}`)); !errors.Is(err, apigateway.ErrNoEvent) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestNothingIsLeftWhenTheAnswerIsHandedOver: the check event of a device in a live rollout is on the stream by then.
+func TestNothingIsLeftWhenTheAnswerIsHandedOver(t *testing.T) {
+	h, _, log, vectors := newHandler(t)
+	told := 0
+	h.Answered = func() { told++ }
+	asked := 0
+	for _, v := range vectors {
+		if v.Snapshot == "walk-running-20" && asked == 0 {
+			asked++
+			ask(t, h, request("POST", device.PathUpdates, "", v.Body))
+		}
+	}
+	if asked != 1 || told != 1 {
+		t.Fatalf("asked %d times, told %d times", asked, told)
+	}
+	shards, err := log.Shards(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := 0
+	for _, shard := range shards {
+		list, err := log.Read(t.Context(), shard, "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records += len(list)
+	}
+	if records != 1 {
+		t.Errorf("%d records on the stream, want the check event", records)
+	}
+}
+
+func TestPrefetch(t *testing.T) {
+	for _, provisioned := range []bool{true, false} {
+		h, db, _, _ := newHandler(t)
+		var failures atomic.Int64
+		h.Prefetch(provisioned, func(err error) { failures.Add(1) })
+		if a := ask(t, h, request("GET", device.PathHealth, "", "")); a.StatusCode != 200 || failures.Load() != 0 {
+			t.Errorf("provisioned %t: %d, %d failures", provisioned, a.StatusCode, failures.Load())
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		failed := make(chan error, 1)
+		h.Prefetch(provisioned, func(err error) { failed <- err })
+		if err := <-failed; err == nil {
+			t.Errorf("provisioned %t: a store that is gone was not told of", provisioned)
+		}
+	}
+}
