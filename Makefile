@@ -8,11 +8,14 @@ LDFLAGS  := -s -w
 GOFUMPT     := mvdan.cc/gofumpt@v0.9.2
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: run build test fuzz bench lint clean help need-go
+.PHONY: run cloud-local build test fuzz bench lint clean help need-go functions validate-template deploy teardown
 
 ARGS ?=
 run: build ## build and start Palier with its demo: no account, no configuration
 	$(BIN)/palier serve --demo $(ARGS)
+
+cloud-local: build functions ## the serverless shape on this machine, as template.yaml says, with a fleet and two rollouts
+	$(BIN)/palier cloud-local --time-scale 1440 --fleet 500 $(ARGS)
 
 build: need-go ## the palier command, into bin/
 	@test -x $(BIN)/palier || echo "building palier; the first time takes a minute or two"
@@ -37,8 +40,28 @@ lint: need-go ## formatting, vet, static analysis
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
+FUNCTIONS      := resolve ingest aggregate promote admin
+FUNCTION_BUILD := CGO_ENABLED=0 $(GO) build -tags lambda.norpc -trimpath -ldflags '$(LDFLAGS)'
+
+functions: need-go ## the Lambda functions for this machine, into bin/functions/
+	@for f in $(FUNCTIONS); do $(FUNCTION_BUILD) -o $(BIN)/functions/$$f/bootstrap ./functions/$$f || exit 1; done
+
+# What `sam build` calls for each function of template.yaml, with ARTIFACTS_DIR set: ResolveFunction is functions/resolve.
+build-%Function: need-go
+	GOOS=linux GOARCH=arm64 $(FUNCTION_BUILD) -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(shell echo $* | tr A-Z a-z)
+
+validate-template: need-go ## template.yaml: the real SAM CLI, and our own walk through it
+	$(GO) test -count=1 -v -run 'SAM|Walk' ./internal/cloudlocal/template
+
+ENV ?= default
+deploy: ## deploy to AWS; ENV=staging for another environment, TOKEN=1 makes the first admin token
+	@SAM_CONFIG_ENV=$(ENV) FIRST_TOKEN=$(TOKEN) infra/deploy.sh
+
+teardown: ## remove an environment from AWS, after asking
+	@SAM_CONFIG_ENV=$(ENV) infra/teardown.sh
+
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 20
 
 clean: ## remove what was built and the demo's data
 	rm -rf $(BIN) .palier

@@ -106,9 +106,9 @@ type Usage struct {
 }
 
 // Typical is the usage that the numbers of this project are stated for, of so many monthly devices: 25 checks and 8
-// reports a device, two bundles a month, a rollout live half of the time.
+// reports a device, two bundles a month, a rollout live half of the time, and the template's access log.
 func Typical(devices float64) Usage {
-	return Usage{Devices: devices, Checks: 25, Batches: 8, Offers: 2, LiveShare: 0.5, Apps: 1, Window: 30}
+	return Usage{Devices: devices, Checks: 25, Batches: 8, Offers: 2, LiveShare: 0.5, Apps: 1, Window: 30, LogBytes: 250}
 }
 
 // Check refuses a Usage that makes no sense.
