@@ -1,8 +1,10 @@
 // Package stream is the durable log between those who hear of telemetry and those who count it.
 //
-// Records carry the key of the device they came from; a key always falls on the same shard, and a shard keeps the order
-// of appends, so a device's events are read in the order in which they were acknowledged. Reading is at least once: a
-// reader keeps its own checkpoint, next to what it computed, and may see a record again after a crash.
+// Records carry the key of the device they came from; at any time a key falls on one shard, and a shard keeps the order
+// of appends, so a device's events are read in the order in which they were acknowledged. Engines may split and merge
+// shards as the load changes. A device's records are then found in the old shard and after them in the new one, so a
+// reader who minds the order reads shards in the order in which they are listed, each to its end. Reading is at least
+// once: a reader keeps its own checkpoint, next to what it computed, and may see a record again after a crash.
 //
 // Each engine is one folder beside this one and passes the suite in streamtest unchanged.
 package stream
@@ -66,7 +68,9 @@ type Stream interface {
 	// context's error. On an error other than ErrTooLarge any part of the batch may have been appended: the sender
 	// repeats the whole batch, and readers must tolerate the duplicates. The batch may be used again once it returned.
 	Append(ctx context.Context, batch []Record) error
-	// Shards lists the shard names; it does not change while an engine is open.
+	// Shards lists the names of the shards that take records, or took some that are still kept. A shard that came of
+	// others stands behind them, and they have taken their last record by the time it is listed. The list changes where
+	// shards are split and merged: whoever follows the whole log asks for it again and again.
 	Shards(ctx context.Context) ([]string, error)
 	// Read returns up to limit records of the shard after the position, oldest first; none when there are no more yet.
 	// It may return fewer than there are, but at least one; a limit outside 1…MaxRead means MaxRead. A position that has

@@ -22,7 +22,7 @@ import (
 
 // Engine opens the log under test. Open is required, the others are for engines that can.
 type Engine struct {
-	// Open returns an empty log with at least two shards, and closes it when the test ends.
+	// Open returns an empty log with at least two shards, which nobody splits or merges, and closes it when the test ends.
 	Open func(t *testing.T) stream.Stream
 	// OpenRetaining is Open with a retention and the clock that it is measured by.
 	OpenRetaining func(t *testing.T, retention time.Duration, now func() time.Time) stream.Stream
@@ -127,7 +127,7 @@ func testAppendRead(t *testing.T, e Engine) {
 	}
 	appendAll(t, s)
 	var want []string
-	for i := range 40 {
+	for i := range 17 {
 		batch := make([]stream.Record, i)
 		for j := range batch {
 			batch[j] = record(uint64(i*j), "%d.%d", i, j)
@@ -201,7 +201,7 @@ func testShards(t *testing.T, e Engine) {
 // testOrder has many devices appending at once, each its own records one after the other, in batches of many sizes.
 func testOrder(t *testing.T, e Engine) {
 	s := e.Open(t)
-	const devices, batches = 24, 25
+	const devices, batches = 12, 20
 	var group sync.WaitGroup
 	for d := range devices {
 		group.Go(func() {
@@ -240,7 +240,7 @@ func testOrder(t *testing.T, e Engine) {
 // testTail reads on while records come in: none may be overtaken by a record that is read before it.
 func testTail(t *testing.T, e Engine) {
 	s := e.Open(t)
-	const appenders, each = 6, 40
+	const appenders, each = 6, 20
 	var left atomic.Int64
 	left.Store(appenders)
 	var group sync.WaitGroup
@@ -417,7 +417,7 @@ func testReuse(t *testing.T, e Engine) {
 	for i := range 8 {
 		group.Go(func() {
 			batch := []stream.Record{{Key: uint64(i), Data: []byte("good")}, {Key: uint64(i), Data: []byte("good")}}
-			for n := range 20 {
+			for n := range 10 {
 				ctx, cancel := context.WithCancel(t.Context())
 				if n%2 == 0 {
 					go cancel()
