@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,6 +22,9 @@ type Apps struct {
 	Store Store
 	// NewID draws the ids of audit events; see NewULID. It must be set to Commit or Delete.
 	NewID func(at time.Time) string
+	// Large keeps Snapshots that are too large for an item. Without it they are refused, and those that it keeps cannot
+	// be read.
+	Large Blobs
 }
 
 // appItem is the value of the APP item. Its version is the app's revision.
@@ -33,6 +37,8 @@ type appItem struct {
 	// Deleted marks what is left of a deleted app: the revision, so that it never goes back, not even when an app of
 	// the same id is made later.
 	Deleted bool `json:"deleted,omitempty"`
+	// Object is what a deletion has yet to remove from Large: the key of the last Snapshot's object.
+	Object string `json:"object,omitempty"`
 }
 
 // Load returns the app's whole State, or ErrNotFound. It reads every entity but neither the Snapshot nor the audit log,
@@ -41,11 +47,15 @@ type appItem struct {
 func (a Apps) Load(ctx context.Context, app string) (rollout.State, error) {
 	for range loadAttempts {
 		state, err := a.loadOnce(ctx, app)
+		if errors.Is(err, errNewer) {
+			continue
+		}
 		if err != nil {
 			return rollout.State{}, fmt.Errorf("loading app %s: %w", app, err)
 		}
 		// Several reads are no snapshot; but every change raises the revision, so the same one before and after means
-		// that nothing came in between.
+		// that nothing came in between. An entity of a later revision came while others could not be seen yet: engines
+		// may show the items of one Write moments apart.
 		item, _, err := a.head(ctx, app, Strong)
 		if err != nil {
 			return rollout.State{}, fmt.Errorf("loading app %s: %w", app, err)
@@ -65,24 +75,24 @@ func (a Apps) loadOnce(ctx context.Context, app string) (rollout.State, error) {
 	state := rollout.State{App: head.App, Revision: item.Version, Owned: head.Owned, Generation: head.Generation, Retired: head.Retired}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		state.Bundles, err = loadAll[rollout.Bundle](ctx, a.Store, app, prefixBundle)
+		state.Bundles, err = loadAll[rollout.Bundle](ctx, a.Store, item, prefixBundle)
 		return
 	})
 	group.Go(func() (err error) {
-		state.Channels, err = loadAll[rollout.Channel](ctx, a.Store, app, prefixChannel)
+		state.Channels, err = loadAll[rollout.Channel](ctx, a.Store, item, prefixChannel)
 		return
 	})
 	group.Go(func() (err error) {
-		state.Segments, err = loadAll[rollout.Segment](ctx, a.Store, app, prefixSegment)
+		state.Segments, err = loadAll[rollout.Segment](ctx, a.Store, item, prefixSegment)
 		return
 	})
 	group.Go(func() (err error) {
-		state.Devices, err = loadAll[rollout.Device](ctx, a.Store, app, prefixDevice)
+		state.Devices, err = loadAll[rollout.Device](ctx, a.Store, item, prefixDevice)
 		return
 	})
-	group.Go(func() (err error) { state.Plans, err = loadAll[rollout.Plan](ctx, a.Store, app, prefixPlan); return })
+	group.Go(func() (err error) { state.Plans, err = loadAll[rollout.Plan](ctx, a.Store, item, prefixPlan); return })
 	group.Go(func() (err error) {
-		state.Rollouts, err = loadAll[rollout.Rollout](ctx, a.Store, app, prefixRollout)
+		state.Rollouts, err = loadAll[rollout.Rollout](ctx, a.Store, item, prefixRollout)
 		return
 	})
 	return state, group.Wait()
@@ -107,14 +117,20 @@ func (a Apps) head(ctx context.Context, app string, c Consistency) (Item, appIte
 	return item, head, nil
 }
 
-// loadAll reads the entities of one kind, by the rest of their sort key.
-func loadAll[T any](ctx context.Context, s Store, app, prefix string) (map[string]T, error) {
-	items, err := s.Query(ctx, Range{PK: appPK(app), Prefix: prefix}, Strong)
+// errNewer says that an entity is of a later revision than the APP item read before it.
+var errNewer = fmt.Errorf("%w while it was read", ErrConflict)
+
+// loadAll reads the entities of one kind, by the rest of their sort key, of the app whose APP item is head.
+func loadAll[T any](ctx context.Context, s Store, head Item, prefix string) (map[string]T, error) {
+	items, err := s.Query(ctx, Range{PK: head.PK, Prefix: prefix}, Strong)
 	if err != nil {
 		return nil, err
 	}
 	all := make(map[string]T, len(items))
 	for _, item := range items {
+		if item.Version > head.Version {
+			return nil, errNewer
+		}
 		var entity T
 		if err := decodeItem(item, &entity); err != nil {
 			return nil, err
@@ -147,15 +163,25 @@ func (a Apps) Revision(ctx context.Context, app string) (int64, error) {
 	return item.Version, nil
 }
 
-// SnapshotItem is an app's Snapshot as stored: its revision can be compared before anything is decoded.
+// SnapshotItem is an app's Snapshot as stored: its revision can be compared before anything is fetched or decoded. A
+// large one is fetched by Raw and Spec, within the context of the call that returned the item; that fails when the
+// Snapshot was replaced meanwhile.
 type SnapshotItem struct {
 	Revision int64
 	item     Item
+	fetch    func(key string) ([]byte, error)
 }
 
 // Raw returns the Spec's JSON, exactly as it was committed.
 func (s SnapshotItem) Raw() ([]byte, error) {
-	text, err := expandValue(s.item.Value)
+	value := s.item.Value
+	if key := reference(value); key != "" {
+		var err error
+		if value, err = s.fetch(key); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", s.item.Key, err)
+		}
+	}
+	text, err := expandValue(value)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", s.item.Key, err)
 	}
@@ -165,8 +191,14 @@ func (s SnapshotItem) Raw() ([]byte, error) {
 // Spec decodes the Snapshot.
 func (s SnapshotItem) Spec() (resolve.Spec, error) {
 	var spec resolve.Spec
-	err := decodeItem(s.item, &spec)
-	return spec, err
+	text, err := s.Raw()
+	if err != nil {
+		return spec, err
+	}
+	if err := json.Unmarshal(text, &spec); err != nil {
+		return resolve.Spec{}, fmt.Errorf("reading %s: %w", s.item.Key, err)
+	}
+	return spec, nil
 }
 
 // Snapshot returns the app's Snapshot, a moment old at most, or ErrNotFound. Revisions of one app id only ever rise,
@@ -179,7 +211,8 @@ func (a Apps) Snapshot(ctx context.Context, app string) (SnapshotItem, error) {
 	if err != nil {
 		return SnapshotItem{}, fmt.Errorf("reading the snapshot of app %s: %w", app, err)
 	}
-	return SnapshotItem{Revision: item.Version, item: item}, nil
+	fetch := func(key string) ([]byte, error) { return a.fetch(ctx, key) }
+	return SnapshotItem{Revision: item.Version, item: item, fetch: fetch}, nil
 }
 
 // LiveRollout names a rollout that a tick must look at.

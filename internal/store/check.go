@@ -34,7 +34,7 @@ func CheckWrite(ops []Op) error {
 // checkOp returns the bytes that op counts towards the limits.
 func checkOp(op Op) (size int, err error) {
 	k := op.Item.Key
-	if !validKeyPart(k.PK, MaxPKBytes) || !validKeyPart(k.SK, MaxSKBytes) {
+	if !k.Valid() {
 		return 0, fmt.Errorf("%w: the key %.80q is empty, too long or not UTF-8", ErrInvalid, k.String())
 	}
 	size = len(k.PK) + len(k.SK)
@@ -49,6 +49,9 @@ func checkOp(op Op) (size int, err error) {
 	}
 	return size, nil
 }
+
+// Valid reports whether an item can be at k: whether both parts are UTF-8 of at least one byte and within the limits.
+func (k Key) Valid() bool { return validKeyPart(k.PK, MaxPKBytes) && validKeyPart(k.SK, MaxSKBytes) }
 
 func validKeyPart(s string, most int) bool {
 	return s != "" && len(s) <= most && utf8.ValidString(s)

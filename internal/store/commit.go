@@ -42,11 +42,18 @@ func (a Apps) Commit(ctx context.Context, before, after rollout.State, events []
 	changed := diffDevices(before, after)
 	after.Revision, after.Generation = base+1, before.Generation
 	after.Owned = resolve.WithOwned(mergeOwned(before.Owned, after.Owned), withChannel(changed)...)
-	ops, err := a.commitOps(before, after, base, events)
+	snapshot, err := a.pack(after)
 	if err != nil {
 		return fail(err)
 	}
-	if err := a.writeWithFacts(ctx, at{app, base, after.Generation}, ops, changed); err != nil {
+	ops, err := a.commitOps(before, after, snapshot.item, events)
+	if err != nil {
+		return fail(err)
+	}
+	err = a.exchange(ctx, snapshot, func() error {
+		return a.writeWithFacts(ctx, at{app, base, after.Generation}, ops, changed)
+	})
+	if err != nil {
 		return fail(err)
 	}
 	return filled(after), nil
@@ -64,17 +71,14 @@ func filled(state rollout.State) rollout.State {
 }
 
 // commitOps returns everything that a Commit writes except the Facts.
-func (a Apps) commitOps(before, after rollout.State, base int64, events []rollout.Event) ([]Op, error) {
+func (a Apps) commitOps(before, after rollout.State, snapshot Item, events []rollout.Event) ([]Op, error) {
 	app := after.App.ID
-	head, err := headOp(app, appItem{App: after.App, Owned: after.Owned, Generation: after.Generation, Retired: after.Retired}, base)
+	content := appItem{App: after.App, Owned: after.Owned, Generation: after.Generation, Retired: after.Retired}
+	head, err := headOp(app, content, after.Revision-1)
 	if err != nil {
 		return nil, err
 	}
-	snapshot, err := snapshotOp(after)
-	if err != nil {
-		return nil, err
-	}
-	ops := []Op{head, snapshot}
+	ops := []Op{head, Put(snapshot, Always())}
 	if before.Revision == 0 {
 		ops = append(ops, Put(Item{Key: indexKey(app), Version: after.Revision}, Always()))
 	}
@@ -152,7 +156,7 @@ func (a Apps) vacant(ctx context.Context, app string) (version, generation int64
 	case err == nil:
 		return 0, 0, fmt.Errorf("%w: it exists already", ErrConflict)
 	case head.Deleted:
-		return item.Version, head.Generation + 1, a.sweep(ctx, at{app, item.Version, head.Generation})
+		return item.Version, head.Generation + 1, a.sweep(ctx, at{app, item.Version, head.Generation}, head.Object)
 	case isAbsent(err):
 		return 0, 0, nil
 	}
@@ -174,22 +178,6 @@ func (e *UnservableError) Unwrap() error { return e.Cause }
 func headOp(app string, head appItem, base int64) (Op, error) {
 	value, err := encodeValue(head)
 	return Put(Item{Key: appKey(app), Version: base + 1, Value: value}, AtVersion(base)), err
-}
-
-func snapshotOp(after rollout.State) (Op, error) {
-	spec := resolve.NewSpec(after)
-	if _, err := resolve.Compile(spec); err != nil {
-		return Op{}, &UnservableError{Cause: err}
-	}
-	value, err := encodeValue(spec)
-	if err != nil {
-		return Op{}, err
-	}
-	item := Item{Key: snapshotKey(after.App.ID), Version: after.Revision, Value: value}
-	if size := itemSize(item); size > MaxItemBytes {
-		return Op{}, &TooLargeError{What: "the app's snapshot", Bytes: size, Hint: heaviest(spec)}
-	}
-	return Put(item, Always()), nil
 }
 
 // liveOps keeps the index of live rollouts.
@@ -246,7 +234,7 @@ func (c entityChange) op(app string, revision int64) (Op, error) {
 	}
 	item := Item{Key: key, Version: revision, Value: value}
 	if size := itemSize(item); size > MaxItemBytes {
-		return Op{}, &TooLargeError{What: c.String(), Bytes: size, Hint: "split it, or list fewer files or devices in it"}
+		return Op{}, &TooLargeError{What: c.String(), Bytes: size, Most: MaxItemBytes, Hint: "split it, or list fewer files or devices in it"}
 	}
 	return Put(item, Always()), nil
 }

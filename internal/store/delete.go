@@ -23,7 +23,12 @@ const sweepItems = 45
 // counted from, stay too (the TALLY# and SEEN# partitions): they are filed under ids of rollouts, which no later app has.
 func (a Apps) Delete(ctx context.Context, state rollout.State, events []rollout.Event) error {
 	app := state.App.ID
-	head, err := headOp(app, appItem{App: rollout.App{ID: app}, Generation: state.Generation, Deleted: true}, state.Revision)
+	object, err := a.object(ctx, snapshotKey(app))
+	if err != nil {
+		return fmt.Errorf("deleting app %s: %w", app, err)
+	}
+	content := appItem{App: rollout.App{ID: app}, Generation: state.Generation, Deleted: true, Object: object}
+	head, err := headOp(app, content, state.Revision)
 	if err != nil {
 		return fmt.Errorf("deleting app %s: %w", app, err)
 	}
@@ -35,15 +40,15 @@ func (a Apps) Delete(ctx context.Context, state rollout.State, events []rollout.
 	if err := a.Store.Write(ctx, slices.Concat(ops, audit)...); err != nil {
 		return fmt.Errorf("deleting app %s: %w", app, err)
 	}
-	if err := a.sweep(ctx, at{app, state.Revision + 1, state.Generation}); err != nil {
+	if err := a.sweep(ctx, at{app, state.Revision + 1, state.Generation}, object); err != nil {
 		return fmt.Errorf("app %s is deleted, but clearing up after it: %w", app, err)
 	}
 	return nil
 }
 
-// sweep clears the entities of a deleted app. Every step checks that its APP item is still the one given, so that nothing
-// of a new app of the same id can be hit.
-func (a Apps) sweep(ctx context.Context, here at) error {
+// sweep clears the entities of a deleted app, and the object of its Snapshot if it had one. Every step checks that its
+// APP item is still the one given, so that nothing of a new app of the same id can be hit.
+func (a Apps) sweep(ctx context.Context, here at, object string) error {
 	for _, prefix := range []string{prefixRollout, prefixChannel, prefixPlan, prefixSegment, prefixBundle, prefixDevice} {
 		items, err := a.Store.Query(ctx, Range{PK: appPK(here.app), Prefix: prefix}, Strong)
 		if err != nil {
@@ -54,6 +59,12 @@ func (a Apps) sweep(ctx context.Context, here at) error {
 				return err
 			}
 		}
+	}
+	if object == "" || a.Large == nil {
+		return nil
+	}
+	if err := a.Large.Delete(ctx, object); err != nil {
+		return fmt.Errorf("removing %s: %w", object, err)
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func TestTooLargeSaysWhatToShrink(t *testing.T) {
 		{resolve.Spec{Bundles: []resolve.BundleSpec{bundle(10)}, Segments: []resolve.SegmentSpec{{Name: "big", DeviceIDs: make([]byte, 800)}}}, "segment big"},
 		{resolve.Spec{Versions: slices.Repeat([]string{"1.0.0"}, 500), Bundles: []resolve.BundleSpec{bundle(10)}}, "delete bundles"},
 	} {
-		err := error(&TooLargeError{What: "the app's snapshot", Bytes: 500_000, Hint: heaviest(c.spec)})
+		err := error(&TooLargeError{What: "the app's snapshot", Bytes: 500_000, Most: MaxItemBytes, Hint: heaviest(c.spec)})
 		if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "500000 bytes") {
 			t.Errorf("%q, want it to mention %q", err, c.want)
 		}

@@ -10,13 +10,14 @@ import (
 // TooLargeError says which part of an app cannot be stored, and what to do. It is an ErrTooLarge.
 type TooLargeError struct {
 	What  string // "the app's snapshot", "bundle 1.4.0"
-	Bytes int    // its size as stored, compressed
+	Bytes int    // its size, which is the compressed one unless it is over MaxSpecBytes
+	Most  int    // how many would fit
 	Hint  string // the next step
 }
 
 // Error says what is too large and, in brackets, what to do.
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("%s has %d bytes, at most %d fit [%s]", e.What, e.Bytes, MaxItemBytes, e.Hint)
+	return fmt.Sprintf("%s has %d bytes, at most %d fit [%s]", e.What, e.Bytes, e.Most, e.Hint)
 }
 
 // Unwrap makes it an ErrTooLarge.

@@ -19,22 +19,34 @@ func encodeValue(v any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding %T: %w", v, err)
 	}
+	value, err := compress(text)
+	if err != nil {
+		return nil, fmt.Errorf("compressing %T: %w", v, err)
+	}
+	return value, nil
+}
+
+// compress returns text as it is or, when it is long, compressed.
+func compress(text []byte) ([]byte, error) {
 	if len(text) < compressFrom {
 		return text, nil
 	}
 	var out bytes.Buffer
 	zip := gzip.NewWriter(&out)
 	if _, err := zip.Write(text); err != nil {
-		return nil, fmt.Errorf("compressing %T: %w", v, err)
+		return nil, err
 	}
 	if err := zip.Close(); err != nil {
-		return nil, fmt.Errorf("compressing %T: %w", v, err)
+		return nil, err
 	}
 	return out.Bytes(), nil
 }
 
-// expandValue returns the JSON of a value that encodeValue made.
-func expandValue(value []byte) ([]byte, error) {
+// expandValue returns the JSON of a value that encodeValue made, which is at most MaxSpecBytes.
+func expandValue(value []byte) ([]byte, error) { return expandUpTo(value, MaxSpecBytes) }
+
+// expandUpTo refuses what expands to more than so many bytes, before it is held in memory.
+func expandUpTo(value []byte, most int64) ([]byte, error) {
 	if !bytes.HasPrefix(value, []byte{0x1f, 0x8b}) {
 		return value, nil
 	}
@@ -42,9 +54,12 @@ func expandValue(value []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("expanding: %w", err)
 	}
-	text, err := io.ReadAll(unzip)
+	text, err := io.ReadAll(io.LimitReader(unzip, most+1))
 	if err != nil {
 		return nil, fmt.Errorf("expanding: %w", err)
+	}
+	if int64(len(text)) > most {
+		return nil, fmt.Errorf("expanding: %w: more than %d bytes", ErrTooLarge, most)
 	}
 	return text, nil
 }

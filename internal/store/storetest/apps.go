@@ -68,6 +68,7 @@ func testApps(t *testing.T, e Engine) {
 	t.Run("audit log", func(t *testing.T) { testEvents(t, e) })
 	t.Run("races", func(t *testing.T) { testAppRaces(t, e) })
 	t.Run("a reader never sees half a change", func(t *testing.T) { testAppReaders(t, e) })
+	t.Run("a change seen in part", func(t *testing.T) { testEarlySight(t, e) })
 	t.Run("too large", func(t *testing.T) { testAppTooLarge(t, e) })
 	t.Run("split", func(t *testing.T) { testSplit(t, e) })
 	t.Run("delete", func(t *testing.T) { testDeleteApp(t, e) })
@@ -465,37 +466,22 @@ func testAppTooLarge(t *testing.T, e Engine) {
 		}
 		wantStored(t, a, state)
 	}
-	random := rand.NewChaCha8([32]byte{})
-	noise := func(size int) string {
-		text := make([]byte, size)
-		for i := range text {
-			text[i] = '0' + byte(random.Uint64()%64)
-		}
-		return string(text)
-	}
 	with := func(f func(*rollout.State)) rollout.State {
 		after := state
 		after.Bundles, after.Segments = maps.Clone(state.Bundles), maps.Clone(state.Segments)
 		f(&after)
 		return after
 	}
-	refused(with(func(s *rollout.State) { s.Bundles["9.0.0"] = rollout.Bundle{Version: "9.0.0", Comment: noise(700_000)} }), "bundle 9.0.0")
+	refused(with(func(s *rollout.State) {
+		s.Bundles["9.0.0"] = rollout.Bundle{Version: "9.0.0", Comment: noise(1, 700_000)}
+	}), "bundle 9.0.0")
 	refused(with(func(s *rollout.State) {
 		for i := range 101 {
 			v := fmt.Sprintf("9.0.%d", i)
 			s.Bundles[v] = rollout.Bundle{Version: v}
 		}
 	}), "operations")
-	refused(with(func(s *rollout.State) {
-		s.Channels = maps.Clone(s.Channels)
-		for i := range 4 {
-			v := fmt.Sprintf("9.0.%d", i)
-			s.Bundles[v] = rollout.Bundle{Version: v, Comment: noise(200_000)}
-			channel := rollout.NewChannel(v)
-			channel.Bundle = v
-			s.Channels[v] = channel
-		}
-	}), "bundle 9.0.")
+	refused(grown(state, 4), "bundle 9.0.")
 
 	// A long one that compresses well is fine.
 	commit(t, a, state, with(func(s *rollout.State) {

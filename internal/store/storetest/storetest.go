@@ -44,6 +44,7 @@ func Run(t *testing.T, e Engine) {
 		t.Run("durability", func(t *testing.T) { testDurability(t, e) })
 	}
 	t.Run("apps", func(t *testing.T) { testApps(t, e) })
+	t.Run("large snapshots", func(t *testing.T) { testLarge(t, e) })
 	t.Run("devices", func(t *testing.T) { testDevices(t, e) })
 	t.Run("tokens", func(t *testing.T) { testTokens(t, e) })
 }
