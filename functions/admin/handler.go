@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/palier-ota/palier/internal/admin"
 	"github.com/palier-ota/palier/internal/apigateway"
@@ -45,9 +46,15 @@ func (h *handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	return h.answer(ctx, event)
 }
 
+// letInTimeout bounds how long a request waits for the first admin token to be let in: what is left of Lambda's time must
+// do for the request itself, which may take as long as admin.Config's Deadline.
+const letInTimeout = 5 * time.Second
+
 // letIn makes the first admin token valid, before the first request of the process is answered. While the store cannot be
-// reached it is tried again for each request; other tokens need not wait for it.
+// reached it is tried again for each request; other tokens need not wait for it for long.
 func (h *handler) letIn(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, letInTimeout)
+	defer cancel()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.first == nil {

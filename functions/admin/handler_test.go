@@ -30,10 +30,16 @@ const firstToken = "plr_the-first-token-of-this-deployment"
 type fickle struct {
 	store.Store
 	down bool
+	hang func(ctx context.Context) // called by the next Get
 }
 
 // Get fails, or gets.
 func (f *fickle) Get(ctx context.Context, k store.Key, c store.Consistency) (store.Item, error) {
+	if hang := f.hang; hang != nil {
+		f.hang = nil
+		hang(ctx)
+		return store.Item{}, context.DeadlineExceeded
+	}
 	if f.down {
 		return store.Item{}, store.ErrUnavailable
 	}
@@ -133,6 +139,24 @@ func TestFirstTokenWaitsForTheStore(t *testing.T) {
 	}
 	w.store.down = false
 	w.whoami(h, firstToken, 200)
+}
+
+// TestFirstTokenLeavesTimeForTheAnswer: Lambda gives a request 29 s, of which the operators' service may use 20.
+func TestFirstTokenLeavesTimeForTheAnswer(t *testing.T) {
+	w := newWorld(t)
+	w.whoami(w.process(hash()), firstToken, 200)
+	h := w.process(hash())
+	asked := false
+	w.store.hang = func(ctx context.Context) {
+		asked = true
+		if end, bounded := ctx.Deadline(); !bounded || time.Until(end) > 8*time.Second {
+			t.Errorf("the first token may take until %s", end)
+		}
+	}
+	w.whoami(h, firstToken, 200)
+	if !asked {
+		t.Error("the first token was not looked for")
+	}
 }
 
 func TestRevokedFirstTokenStaysRevoked(t *testing.T) {

@@ -69,6 +69,7 @@ assumptions, and stand in the price list.`,
 	f.Float64Var(&usage.Apps, "apps", usage.Apps, "apps that the devices belong to")
 	f.Float64Var(&usage.Window, "window", usage.Window, "seconds that events are gathered before they are counted")
 	f.Float64Var(&usage.Shards, "shards", usage.Shards, "shards of a provisioned stream; 0 for an on-demand one")
+	f.Float64Var(&usage.Retention, "retention", usage.Retention, "hours that the stream keeps events")
 	f.Float64Var(&usage.LogBytes, "access-log", usage.LogBytes, "bytes of a request's line in the access log; 0 for none")
 	f.StringVar(&prices, "prices", "", "price list to use, as --show-prices prints it")
 	f.StringVar(&units, "units", "", "units per call to use instead of the measured ones")

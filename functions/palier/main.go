@@ -97,7 +97,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the server said no, 4 no server a
 	c := &connection{}
 	c.flags(root.PersistentFlags())
 	root.AddCommand(
-		newServe(), newApply(c), newExport(c), newRollout(c), newExplain(c), newFleet(), newToken(c), newApp(c),
+		newServe(), newApply(c), newExport(c), newRollout(c), newExplain(c), newFleet(), newToken(c), newApp(c), newCost(c), newDeadLetters(c),
+		newCloudLocal(),
 	)
 	return root
 }

@@ -25,10 +25,16 @@ func TestProtocolOverHTTP(t *testing.T) {
 		t.Fatalf("only %d cases: the file is not whole", len(cases))
 	}
 	s := startServer(t, 1)
+	playCases(t, s.operator(), cases)
+}
+
+// playCases plays every case against the server that the operator is connected to.
+func playCases(t *testing.T, operator *connection, cases []capgotest.Case) {
+	t.Helper()
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
-			setUp(t, s.operator(), c)
-			url := s.url() + c.Path()
+			setUp(t, operator, c)
+			url := operator.server + c.Path()
 			if q := c.Query(); q != "" {
 				url += "?" + q
 			}

@@ -25,6 +25,8 @@ const (
 	maxCommitOps  = 90
 	maxPatchBytes = 200_000
 	maxLeafBytes  = 3_000_000
+	// maxMerged is how many patches one write deletes: what is deleted may count as part of the write's size, too.
+	maxMerged = maxLeafBytes / maxPatchBytes
 )
 
 // Aggregator folds the records of one stream. Store and Name must be set, and Stream unless only FoldBatch is used; set the

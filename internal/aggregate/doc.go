@@ -24,11 +24,12 @@
 // # How far everything is counted
 //
 // A device counts as silent only when all that could have been heard of it is counted. The time up to which that is so,
-// telemetry.Tallies.Complete, is that of the newest check in the part that is furthest behind. With slots this is as strict
-// as with shards, for an event source gives a shard's batches one after the other and goes on only when all slots of a
-// batch are folded (as long as no slot is spread over several shards, which takes more than Slots of them). The price is a
-// delay in small rollouts, where a slot waits for one of its few devices to ask again: if each asks twice a day, it is about
-// two hours with 500 devices and a few minutes with 10,000. Only certificates and silence wait for it. Whatever else could
-// say that a slot is complete, such as a report of another kind, also goes on when checks alone are lost, and would make
+// telemetry.Tallies.Complete, is that of the newest check in the part that is furthest behind. With slots this is as
+// strict as with shards, for an event source gives a shard's batches one after the other and goes on only when all
+// slots of a batch are folded, as long as every shard has a slot to itself: up to eight equal shards have, and sixteen.
+// Where a slot is spread over several shards, the one furthest ahead speaks for it. The price is a delay in small
+// rollouts, where a slot waits for one of its few devices to ask again: if each asks twice a day, it is about two hours
+// with 500 devices and a few minutes with 10,000. Only certificates and silence wait for it. Whatever else could say
+// that a slot is complete, such as a report of another kind, also goes on when checks alone are lost, and would make
 // silence of what nobody heard.
 package aggregate

@@ -317,7 +317,7 @@ func (a *Aggregator) compact(ctx context.Context, s *shard, k rolloutKey, known 
 	if err := flush(); err != nil {
 		return err
 	}
-	for patches := range slices.Chunk(known.census.Journal(), maxCommitOps) {
+	for patches := range slices.Chunk(known.census.Journal(), maxMerged) {
 		fold.Merged = patches
 		if err := flush(); err != nil {
 			return err

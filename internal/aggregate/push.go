@@ -24,7 +24,7 @@ const (
 )
 
 // Slot returns the slot in which a device is counted: the top bits of its fingerprint, which are the top bits of the
-// stream's hash range too, so that one shard of the stream holds whole slots as long as there are no more than Slots.
+// stream's hash range too, so that each of equal shards holds whole slots if their number is a power of two up to Slots.
 func Slot(fingerprint uint64) int { return int(fingerprint >> (64 - slotBits)) }
 
 // slotName is the name under which a slot's checkpoint, device records and tallies are kept.

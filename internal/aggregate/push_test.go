@@ -392,3 +392,58 @@ func TestAHostThatGoesOnAfterAnInterruptedMergeForgetsNoDevice(t *testing.T) {
 	})
 	checkCounted(t, st, h)
 }
+
+// torn is a store that answers one Query of device records in two pages, between which something happens.
+type torn struct {
+	store.Store
+	meanwhile func() // once
+}
+
+func (s *torn) Query(ctx context.Context, in store.Range, c store.Consistency) ([]store.Item, error) {
+	items, err := s.Store.Query(ctx, in, c)
+	if s.meanwhile == nil || err != nil || len(items) == 0 {
+		return items, err
+	}
+	s.meanwhile()
+	s.meanwhile = nil
+	in.After = items[len(items)-1].SK
+	more, err := s.Store.Query(ctx, in, c)
+	return slices.Concat(items, more), err
+}
+
+// TestAPatchThatGrewWhileTheNextWasReadIsReadAgain has a host read the journal's last patch, and then the next one, which
+// another host wrote after it had added to the first.
+func TestAPatchThatGrewWhileTheNextWasReadIsReadAgain(t *testing.T) {
+	_, st := engines(t)
+	random := rand.New(rand.NewPCG(2, 36))
+	batches := make([][]stream.Delivered, 3)
+	for i, devices := range []int{2, 40, 2} {
+		var h history
+		for range devices {
+			h.events = append(h.events, telemetry.Event{
+				App: "com.example.shop", Device: random.Uint64() >> 4, Time: epochHour * hourMillis,
+				Exposures: []telemetry.Exposure{{Rollout: "01A", Arm: rollout.ArmControl}},
+			})
+		}
+		batches[i] = pushed(h.records(t, 1), 1)
+	}
+	fold := func(host *aggregate.Aggregator, batches ...[]stream.Delivered) {
+		for _, batch := range batches {
+			if _, err := host.FoldBatch(t.Context(), batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	limits := telemetry.Limits{Patch: 200}
+	other := &aggregate.Aggregator{Store: st, Name: streamName, Limits: limits}
+	fold(other, batches[0])
+	meanwhile := func() { fold(other, batches[1], batches[2]) }
+	fold(&aggregate.Aggregator{Store: &torn{Store: st, meanwhile: meanwhile}, Name: streamName, Limits: limits}, batches[1])
+	tallies, err := store.Tallies{Store: st}.Load(t.Context(), "com.example.shop", "01A")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tallies.Rows) != 1 || tallies.Rows[0].Devices != 44 {
+		t.Errorf("44 devices are counted as %+v", tallies.Rows)
+	}
+}

@@ -101,7 +101,8 @@ func (s *shard) rollout(ctx context.Context, k rolloutKey) (*counted, error) {
 }
 
 // catchUp reads what was written of a rollout since its state was read. Of the device records that is the last patch known,
-// which may have grown, and those after it: leaves are only written together with a new Checkpoint.Compacted.
+// which may have grown, and those after it: leaves are only written together with a new Checkpoint.Compacted. A patch that
+// came after the checkpoint was read is left for the next time: the one before it may have been read before it grew.
 func (s *shard) catchUp(ctx context.Context, k rolloutKey, c *counted) error {
 	from := int64(0) // all, leaves too
 	if c.census != nil {
@@ -117,6 +118,7 @@ func (s *shard) catchUp(ctx context.Context, k rolloutKey, c *counted) error {
 	if from == 0 {
 		c.leaves = leaves
 	}
+	patches = slices.DeleteFunc(patches, func(p telemetry.Patch) bool { return p.Sequence > s.checkpoint.Version() })
 	c.patches = append(c.patches[:max(0, len(c.patches)-1)], patches...)
 	if c.census, err = telemetry.OpenCensus(c.leaves, c.patches, s.limits); err != nil {
 		return fmt.Errorf("reading the devices of rollout %s: %w", k.rollout, err)

@@ -1,6 +1,7 @@
 package cloud_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -191,3 +193,45 @@ func TestLargeObjectsWhileS3IsInTrouble(t *testing.T) {
 
 // errAny stands for a failure without a name.
 var errAny = errors.New("any")
+
+// TestConnectionThatSaysNothingIsGivenUp: the first request of each engine is never answered. That must cost one attempt,
+// and not all the time that a device is kept waiting while its report is made durable, which is 10 s.
+func TestConnectionThatSaysNothingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	v := variables()
+	for service, answer := range map[string]string{
+		"DYNAMODB": `{}`, "KINESIS": `{"Records":[{"SequenceNumber":"1","ShardId":"shardId-000000000000"}]}`, "S3": "whole",
+	} {
+		var asked atomic.Int64
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body) // or the server does not notice that the client left
+			if asked.Add(1) == 1 {
+				<-r.Context().Done()
+				return
+			}
+			_, _ = io.WriteString(w, answer)
+		}))
+		t.Cleanup(server.Close)
+		v["AWS_ENDPOINT_URL_"+service] = server.URL
+	}
+	e := cloud.Read(get(v), io.Discard)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	defer cancel()
+	var calls sync.WaitGroup
+	calls.Go(func() {
+		if _, err := e.Store().Get(ctx, store.Key{PK: "a", SK: "b"}, store.Eventual); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("the table: %v", err)
+		}
+	})
+	calls.Go(func() {
+		if err := e.Stream().Append(ctx, []stream.Record{{Key: 1, Data: []byte("event")}}); err != nil {
+			t.Errorf("the stream: %v", err)
+		}
+	})
+	calls.Go(func() {
+		if got, err := e.Large().Get(ctx, "snapshots/a"); err != nil || string(got) != "whole" {
+			t.Errorf("the bucket: %q, %v", got, err)
+		}
+	})
+	calls.Wait()
+}

@@ -12,11 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
-// Bounds of one attempt of one request. Retries, and how long a caller waits in all, are the engines' and callers' own.
+// Bounds of one attempt of one request. Retries, and how long a caller waits in all, are the engines' and callers' own; one
+// attempt takes a third of what a device's report may take at most, so that a connection that says nothing is given up
+// while there is time for another.
 const (
 	dialTimeout     = 2 * time.Second
 	tlsTimeout      = 3 * time.Second
-	responseTimeout = 10 * time.Second // from the request's last byte to the answer's first
+	responseTimeout = 3 * time.Second // from the request's last byte to the answer's first
 )
 
 const (

@@ -50,7 +50,11 @@ type Prices struct {
 	KinesisOutGB      float64 `yaml:"kinesis_out_gb"`
 	KinesisShardHour  float64 `yaml:"kinesis_shard_hour"`
 	KinesisPut        Each    `yaml:"kinesis_put"`
+	KinesisKeptShard  float64 `yaml:"kinesis_kept_shard_hour"`
+	KinesisKeptGB     float64 `yaml:"kinesis_kept_gb"`
 	LogsGB            float64 `yaml:"logs_gb"`
+	Metric            float64 `yaml:"metric"`
+	Alarm             float64 `yaml:"alarm"`
 	Scheduler         Each    `yaml:"scheduler"`
 	SchedulerFree     float64 `yaml:"scheduler_free"`
 	Assumed           Assumed `yaml:"assumed"`
@@ -102,13 +106,14 @@ type Usage struct {
 	Apps      float64
 	Window    float64 // seconds that events are gathered before they are folded
 	Shards    float64 // of a provisioned stream; 0 is an on-demand one
+	Retention float64 // hours that the stream keeps events; the first 24 cost nothing
 	LogBytes  float64 // a request's line in the access log; 0 when there is none
 }
 
 // Typical is the usage that the numbers of this project are stated for, of so many monthly devices: 25 checks and 8
 // reports a device, two bundles a month, a rollout live half of the time, and the template's access log.
 func Typical(devices float64) Usage {
-	return Usage{Devices: devices, Checks: 25, Batches: 8, Offers: 2, LiveShare: 0.5, Apps: 1, Window: 30, LogBytes: 250}
+	return Usage{Devices: devices, Checks: 25, Batches: 8, Offers: 2, LiveShare: 0.5, Apps: 1, Window: 30, Retention: 48, LogBytes: 250}
 }
 
 // Check refuses a Usage that makes no sense.
@@ -120,6 +125,7 @@ func (u Usage) Check() error {
 	}{
 		{"devices", u.Devices, 1e11}, {"checks", u.Checks, 1e6}, {"reports", u.Batches, 1e6}, {"offers", u.Offers, u.Checks},
 		{"live share", u.LiveShare, 1}, {"edge share", u.EdgeShare, 1}, {"apps", u.Apps, 1e6}, {"log bytes", u.LogBytes, 1e5}, {"shards", u.Shards, 1e5},
+		{"retention", u.Retention, 8760},
 	} {
 		if !(f.value >= 0 && f.value <= f.most) {
 			return fmt.Errorf("%s must be 0 to %g, got %g", f.name, f.most, f.value)
@@ -154,9 +160,17 @@ const (
 	gigabyte     = 1 << 30
 	kilobyte     = 1 << 10
 	slots        = 16   // of the fold
+	shards       = 4    // of an on-demand stream; a batch comes of one, so it has a quarter of the slots
+	batchRecords = 1000 // after which a batch does not wait for the window to end
 	ttlSeconds   = 10.0 // of a Snapshot
 	idleSeconds  = 300  // that a process stays warm, about
 	tickSeconds  = 60.0
+	keptFree     = 24.0 // hours
+
+	// What is watched has a price whatever the traffic: the metrics that the functions print and the mapping of the stream
+	// reports, about, and those that the alarms of infra/observability.yaml look at.
+	metrics      = 25
+	alarmMetrics = 21
 )
 
 // traffic is how often each kind of call happens in a month.
@@ -176,7 +190,8 @@ func (u Usage) traffic(p Prices, units Units) traffic {
 	}
 	t.checks = max(0, all-t.edge-t.offers)
 	t.folded = t.notes*units.Note.Records + t.batches*units.Stats.Records
-	t.slots = min(t.folded, slots*monthSeconds/u.Window)
+	batches := max(shards*monthSeconds/u.Window, t.folded/batchRecords)
+	t.slots = min(t.folded, batches*slots/shards)
 	perSecond := (t.checks + t.offers) / monthSeconds
 	warm := math.Ceil(perSecond*p.Assumed.FunctionMS/1000) + min(1, perSecond*idleSeconds)
 	t.refreshes = min(t.checks+t.offers, u.Apps*warm*monthSeconds/ttlSeconds)
@@ -187,7 +202,7 @@ func (u Usage) traffic(p Prices, units Units) traffic {
 func Month(p Prices, units Units, u Usage) []Line {
 	t := u.traffic(p, units)
 	requests := t.checks + t.offers + t.batches
-	invocations := requests + t.slots/slots*4 + t.ticks
+	invocations := requests + t.slots/slots*shards + t.ticks
 	sum := func(of func(Call) float64) float64 {
 		return t.checks*of(units.Check) + t.offers*of(units.Offer) + t.batches*of(units.Stats) + t.refreshes*of(units.Refresh) +
 			t.slots*of(units.FoldSlot) + t.folded*of(units.FoldOne) + t.ticks*u.LiveShare*of(units.Tick)
@@ -203,6 +218,8 @@ func Month(p Prices, units Units, u Usage) []Line {
 		{"DynamoDB, reads", reads, "read units", p.DynamoDBRead.of(reads)},
 		{"DynamoDB, writes", writes, "write units", p.DynamoDBWrite.of(writes)},
 		{"EventBridge Scheduler", t.ticks, "calls", p.Scheduler.of(max(0, t.ticks-p.SchedulerFree))},
+		{"CloudWatch, metrics", metrics, "metrics", metrics * p.Metric},
+		{"CloudWatch, alarms", alarmMetrics, "metrics", alarmMetrics * p.Alarm},
 		{"CloudWatch, access log", requests * u.LogBytes / gigabyte, "GB", requests * u.LogBytes / gigabyte * p.LogsGB},
 	}
 	lines = append(lines, streamLines(p, units, u, t)...)
@@ -215,19 +232,24 @@ func Month(p Prices, units Units, u Usage) []Line {
 // streamLines prices the telemetry stream.
 func streamLines(p Prices, units Units, u Usage, t traffic) []Line {
 	records := t.notes*units.Note.Records + t.batches*units.Stats.Records
+	kept := max(0, u.Retention-keptFree)
 	if u.Shards > 0 {
 		hours := u.Shards * monthHours
+		longer := hours * min(1, kept) // priced by the shard, however much longer
 		return []Line{
 			{"Kinesis, shards", hours, "hours", hours * p.KinesisShardHour},
 			{"Kinesis, puts", records, "records", p.KinesisPut.of(records)},
+			{"Kinesis, retention", longer, "hours", longer * p.KinesisKeptShard},
 		}
 	}
 	in := (t.notes*rounded(units.Note) + t.batches*rounded(units.Stats)) / gigabyte
 	out := (t.notes*units.Note.Records*units.Note.RecordBytes + t.batches*units.Stats.Records*units.Stats.RecordBytes) / gigabyte
+	stored := in * kept / monthHours
 	return []Line{
 		{"Kinesis, stream", monthHours, "hours", monthHours * p.KinesisStreamHour},
 		{"Kinesis, data in", in, "GB", in * p.KinesisInGB},
 		{"Kinesis, data out", out, "GB", out * p.KinesisOutGB},
+		{"Kinesis, retention", stored, "GB", stored * p.KinesisKeptGB},
 	}
 }
 

@@ -2,6 +2,8 @@ package cost
 
 import (
 	"math"
+	"os"
+	"strings"
 	"testing"
 )
 
@@ -56,6 +58,48 @@ func TestMonthAddsUp(t *testing.T) {
 		if math.Abs(got.Quantity-want.quantity) > 1e-6*want.quantity || math.Abs(got.Dollars-want.dollars) > 1e-6 {
 			t.Errorf("%s: %g for $%g, want %g for $%g", want.part, got.Quantity, got.Dollars, want.quantity, want.dollars)
 		}
+	}
+}
+
+// TestFullBatchesDoNotWait: what fills a batch before the window ends is folded in more batches, and so in more slots.
+func TestFullBatchesDoNotWait(t *testing.T) {
+	p, _ := defaults(t)
+	units := Units{Stats: Call{Records: 1, RecordBytes: 500}, FoldSlot: Call{Writes: 10}}
+	lines := Month(p, units, Usage{Devices: 5e8, Batches: 4, Apps: 1, Window: 30})
+	const batches = 2e9 / 1000 // and only 4 in each of 86 400 windows
+	if got := line(t, lines, "DynamoDB, writes").Quantity; math.Abs(got-batches*4*10) > 1 {
+		t.Errorf("%g units, want %g", got, batches*4*10)
+	}
+	if got := line(t, lines, "Lambda, requests").Quantity; math.Abs(got-(2e9+batches+43200)) > 1 {
+		t.Errorf("%g invocations, want %g", got, 2e9+batches+43200)
+	}
+}
+
+// TestRetentionCosts: a day is free, more is priced by the shard or by what is kept.
+func TestRetentionCosts(t *testing.T) {
+	p, u := defaults(t)
+	usage := Typical(1e6)
+	in := line(t, Month(p, u, usage), "Kinesis, data in").Quantity
+	if got := line(t, Month(p, u, usage), "Kinesis, retention").Dollars; math.Abs(got-in/30*0.1) > 1e-9 {
+		t.Errorf("on demand: $%g", got)
+	}
+	usage.Shards = 2
+	if got := line(t, Month(p, u, usage), "Kinesis, retention").Dollars; math.Abs(got-2*720*0.02) > 1e-9 {
+		t.Errorf("two shards: $%g", got)
+	}
+	usage.Retention = 24
+	if got := line(t, Month(p, u, usage), "Kinesis, retention").Dollars; got != 0 {
+		t.Errorf("a day: $%g", got)
+	}
+}
+
+func TestAlarmsAreCounted(t *testing.T) {
+	text, err := os.ReadFile("../../infra/observability.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), "MetricName:"); n != alarmMetrics {
+		t.Errorf("the alarms look at %d metrics", n)
 	}
 }
 

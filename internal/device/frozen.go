@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,8 @@ const prefetchAtOnce = 8
 // Prefetch loads the Snapshots of up to limit apps, so that the first devices to ask for them need not wait. It fails
 // when the apps cannot be listed or one of them cannot be loaded; the others are loaded all the same.
 func (s *Service) Prefetch(ctx context.Context, limit int) error {
+	s.snapshots.background.begin() // from the list on, which Settle would not see otherwise
+	defer s.snapshots.background.end()
 	apps, err := s.config.Apps.List(ctx)
 	if err != nil {
 		return fmt.Errorf("loading snapshots ahead: %w", err)
@@ -126,14 +129,19 @@ func (s *snapshots) refreshTimeout() time.Duration {
 }
 
 // patiently loads with a deadline of its own; a second time, if the process was stopped in the middle of the first: that
-// deadline passed, or that connection died, without anything being wrong.
+// deadline passed, or that connection died, without anything being wrong; and what it did bring is as old as the pause was
+// long, so it counts only if there is nothing newer to be had.
 func (s *snapshots) patiently(timeout time.Duration, app string, old *loaded) (*loaded, error) {
 	began := s.real().Round(0) // without the monotonic reading, which may stand still with the process
 	l, err := s.within(timeout, app, old)
-	if err == nil || errors.Is(err, store.ErrNotFound) || !s.frozen || s.real().Round(0).Sub(began) < timeout+overslept {
+	if errors.Is(err, store.ErrNotFound) || !s.frozen || s.real().Round(0).Sub(began) < timeout+overslept {
 		return l, err
 	}
-	return s.within(timeout, app, old)
+	again, failed := s.within(timeout, app, cmp.Or(l, old))
+	if err == nil && failed != nil && !errors.Is(failed, store.ErrNotFound) {
+		return l, nil
+	}
+	return again, failed
 }
 
 // within loads with a deadline of its own: it is not bound to any one request, since others may wait for it too.

@@ -179,6 +179,31 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
+// listing is a store whose lists take until gate is closed.
+type listing struct {
+	store.Store
+	begun, gate chan struct{}
+}
+
+// Query waits, and finds nothing.
+func (l *listing) Query(context.Context, store.Range, store.Consistency) ([]store.Item, error) {
+	close(l.begun)
+	<-l.gate
+	return nil, nil
+}
+
+func TestSettleWaitsForAPrefetchFromItsBeginning(t *testing.T) {
+	w := newFrozenWorld(t)
+	l := &listing{w.store, make(chan struct{}), make(chan struct{})}
+	w.service = device.New(device.Config{
+		Apps: store.Apps{Store: l, NewID: w.apps.NewID}, Devices: store.Devices{Store: l}, Stream: w.stream,
+		Now: w.clock.Now, Log: slog.New(slog.DiscardHandler), Frozen: true,
+	})
+	go func() { _ = w.service.Prefetch(t.Context(), 3) }()
+	<-l.begun
+	w.settle(func() { close(l.gate) })
+}
+
 func TestPrefetchSaysWhatIsMissing(t *testing.T) {
 	w := newFrozenWorld(t)
 	w.store.down.Store(true)

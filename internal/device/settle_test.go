@@ -78,16 +78,20 @@ func TestSettlesThatFlush(t *testing.T) {
 // slept is a store in whose first Get the process was stopped.
 type slept struct {
 	store.Store
-	gets int
-	stop func()
-	fail error
+	gets  int
+	stop  func()
+	fail  error // of the first Get
+	again error // of the second
 }
 
 func (s *slept) Get(context.Context, store.Key, store.Consistency) (store.Item, error) {
 	s.gets++
 	if s.gets == 1 {
 		s.stop()
-		return store.Item{}, s.fail
+		return store.Item{Version: 6, Value: []byte(`{"app":"com.example.shop","revision":6}`)}, s.fail
+	}
+	if s.again != nil {
+		return store.Item{}, s.again
 	}
 	return store.Item{Version: 7, Value: []byte(`{"app":"com.example.shop","revision":7}`)}, nil
 }
@@ -117,6 +121,33 @@ func TestLoadThatWasStoppedInTheMiddleIsTriedAgain(t *testing.T) {
 		}
 		if c.gets == 1 && !errors.Is(err, c.fail) {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestSnapshotReadBeforeAPauseIsReadAgain: the store had answered when the process was stopped, an hour ago.
+func TestSnapshotReadBeforeAPauseIsReadAgain(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		frozen   bool
+		sleep    time.Duration
+		again    error
+		revision int64
+		fails    error
+	}{
+		{"a newer one", true, time.Hour, nil, 7, nil},
+		{"nothing newer to be had", true, time.Hour, store.ErrUnavailable, 6, nil},
+		{"it was deleted", true, time.Hour, store.ErrNotFound, 0, store.ErrNotFound},
+		{"a short pause", true, loadTimeout, nil, 6, nil},
+		{"on a host that does not freeze", false, time.Hour, nil, 6, nil},
+	} {
+		now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+		db := &slept{stop: func() { now = now.Add(c.sleep) }, again: c.again}
+		s := newSnapshots(store.Apps{Store: db}, time.Now, time.Minute, slog.New(slog.DiscardHandler))
+		s.frozen, s.real = c.frozen, func() time.Time { return now }
+		l, err := s.patiently(loadTimeout, "com.example.shop", nil)
+		if !errors.Is(err, c.fails) || err == nil && l.revision != c.revision {
+			t.Errorf("%s: %+v, %v, want revision %d, %v", c.name, l, err, c.revision, c.fails)
 		}
 	}
 }

@@ -208,6 +208,9 @@ func (a Apps) Snapshot(ctx context.Context, app string) (SnapshotItem, error) {
 		return SnapshotItem{}, fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
 	item, err := a.Store.Get(ctx, snapshotKey(app), Eventual)
+	if err == nil && reference(item.Value) != "" {
+		item, err = a.Store.Get(ctx, snapshotKey(app), Strong) // the object of one that is a moment old is gone
+	}
 	if err != nil {
 		return SnapshotItem{}, fmt.Errorf("reading the snapshot of app %s: %w", app, err)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -12,6 +13,9 @@ import (
 // sweepItems is how many entities one step of clearing a deleted app takes: each may need two operations, beside the
 // check of the APP item.
 const sweepItems = 45
+
+// sweepBytes bounds the entities of one step: what is deleted may count as part of a Write's size, too.
+const sweepBytes = MaxWriteBytes - MaxItemBytes
 
 // Delete removes the app: at once its Snapshot, so that its devices are told it is unknown, then its entities in steps.
 // It fails with ErrConflict when anyone changed the app since state was loaded, and then nothing was written. If it
@@ -54,7 +58,7 @@ func (a Apps) sweep(ctx context.Context, here at, object string) error {
 		if err != nil {
 			return err
 		}
-		for part := range slices.Chunk(items, sweepItems) {
+		for part := range sweepParts(items) {
 			if err := a.sweepPart(ctx, here, prefix, part); err != nil {
 				return err
 			}
@@ -67,6 +71,23 @@ func (a Apps) sweep(ctx context.Context, here at, object string) error {
 		return fmt.Errorf("removing %s: %w", object, err)
 	}
 	return nil
+}
+
+// sweepParts cuts items into what one step clears.
+func sweepParts(items []Item) iter.Seq[[]Item] {
+	return func(yield func([]Item) bool) {
+		for len(items) > 0 {
+			n, size := 1, itemSize(items[0])
+			for n < min(len(items), sweepItems) && size+itemSize(items[n]) <= sweepBytes {
+				size += itemSize(items[n])
+				n++
+			}
+			if !yield(items[:n]) {
+				return
+			}
+			items = items[n:]
+		}
+	}
 }
 
 // sweepPart clears some entities of one kind, with what was written beside them: live markers, and the operator's word

@@ -20,9 +20,10 @@ const (
 	// MaxItemBytes, so that an app that grows does not fail on its way there.
 	largeFrom = 380_000
 	// MaxSnapshotBytes is the most that a Snapshot in Blobs may have, compressed.
-	MaxSnapshotBytes = 16 << 20
-	// MaxSpecBytes is the most that a Snapshot may have as JSON, wherever it is.
-	MaxSpecBytes = 256 << 20
+	MaxSnapshotBytes = 4 << 20
+	// MaxSpecBytes is the most that a Snapshot may have as JSON, wherever it is: a process of 256 MB must be able to
+	// compile a new one while the old one answers.
+	MaxSpecBytes = 32 << 20
 )
 
 // Blobs keeps what is too large for an item. Every blob.Store is one.

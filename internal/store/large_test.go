@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -63,5 +64,49 @@ func TestReferencesAreNoContent(t *testing.T) {
 		if got := reference([]byte(content)); got != "" {
 			t.Errorf("%q refers to %q", content, got)
 		}
+	}
+}
+
+// lagging is a Store of one item, of which eventual reads find the former state.
+type lagging struct {
+	Store
+	former, item Item
+}
+
+func (l lagging) Get(_ context.Context, _ Key, c Consistency) (Item, error) {
+	if c == Eventual {
+		return l.former, nil
+	}
+	return l.item, nil
+}
+
+// onlyObject is a Blobs with one object.
+type onlyObject struct {
+	Blobs
+	key  string
+	data []byte
+}
+
+func (o onlyObject) Get(_ context.Context, key string) ([]byte, error) {
+	if key != o.key {
+		return nil, errors.New("no such object: " + key)
+	}
+	return o.data, nil
+}
+
+// TestALargeSnapshotIsFoundWhileReadsLag replaces a large Snapshot by another, which removes the first one's object.
+func TestALargeSnapshotIsFoundWhileReadsLag(t *testing.T) {
+	data := []byte("{}")
+	at := func(revision int64, key string) Item {
+		return Item{Key: snapshotKey("a.b"), Version: revision, Value: []byte(referenceMark + key)}
+	}
+	key := objectKey("a.b", 2, data)
+	apps := Apps{Store: lagging{former: at(1, objectKey("a.b", 1, nil)), item: at(2, key)}, Large: onlyObject{key: key, data: data}}
+	snapshot, err := apps.Snapshot(t.Context(), "a.b")
+	if err != nil || snapshot.Revision != 2 {
+		t.Fatalf("revision %d, %v", snapshot.Revision, err)
+	}
+	if text, err := snapshot.Raw(); err != nil || string(text) != "{}" {
+		t.Errorf("%q, %v", text, err)
 	}
 }

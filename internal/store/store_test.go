@@ -207,3 +207,27 @@ func toText(t *rapid.T, s rollout.State) string {
 		slices.Sorted(maps.Keys(s.Segments)), slices.Sorted(maps.Keys(s.Plans)), slices.Sorted(maps.Keys(s.Rollouts)))
 	return fmt.Sprint(s.App, keys, s.Devices, s.Channels)
 }
+
+// TestSweepPartsStayWithinAWrite cuts what is to be cleared so that each part fits a Write, whatever its sizes.
+func TestSweepPartsStayWithinAWrite(t *testing.T) {
+	for _, sizes := range [][]int{nil, {1}, slices.Repeat([]int{10}, 100), slices.Repeat([]int{MaxItemBytes - 10}, 20), {MaxItemBytes - 10, 1, 1, MaxItemBytes - 10}} {
+		var items []Item
+		for i, n := range sizes {
+			items = append(items, Item{Key: Key{"p", fmt.Sprint(i)}, Value: make([]byte, n)})
+		}
+		swept := 0
+		for part := range sweepParts(items) {
+			bytes := 0
+			for _, item := range part {
+				bytes += itemSize(item)
+			}
+			if len(part) == 0 || len(part) > sweepItems || bytes > MaxWriteBytes {
+				t.Errorf("a part of %d items and %d bytes", len(part), bytes)
+			}
+			swept += len(part)
+		}
+		if swept != len(items) {
+			t.Errorf("%d of %d items swept", swept, len(items))
+		}
+	}
+}

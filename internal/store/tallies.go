@@ -57,24 +57,19 @@ func (t Tallies) Load(ctx context.Context, app, rolloutID string) (telemetry.Tal
 	fail := func(err error) (telemetry.Tallies, error) {
 		return telemetry.Tallies{}, fmt.Errorf("loading tallies of rollout %s: %w", rolloutID, err)
 	}
+	out := telemetry.Tallies{}
+	// How far the shards are comes first: rows read after it hold at least what it vouches for.
+	var err error
+	if out.Newest, out.Complete, err = t.progress(ctx, app, rolloutID); err != nil {
+		return fail(err)
+	}
 	items, err := t.Store.Query(ctx, Range{PK: talliesPK(app, rolloutID)}, Strong)
 	if err != nil {
 		return fail(err)
 	}
-	out := telemetry.Tallies{Rows: make([]telemetry.Row, 0, len(items))}
+	out.Rows = make([]telemetry.Row, 0, len(items))
 	for _, item := range items {
 		if strings.HasPrefix(item.SK, prefixNewest) {
-			var newest newestItem
-			if err := decodeItem(item, &newest); err != nil {
-				return fail(err)
-			}
-			at := time.UnixMilli(newest.Newest).UTC()
-			if at.After(out.Newest) {
-				out.Newest = at
-			}
-			if out.Complete.IsZero() || at.Before(out.Complete) {
-				out.Complete = at
-			}
 			continue
 		}
 		row, err := parseTallySK(item.SK)
@@ -87,6 +82,29 @@ func (t Tallies) Load(ctx context.Context, app, rolloutID string) (telemetry.Tal
 		out.Rows = append(out.Rows, row)
 	}
 	return out, nil
+}
+
+// progress returns when the newest counted check of a rollout was received, and the time up to which the shards that have
+// any have counted all of them; zero times when there are none.
+func (t Tallies) progress(ctx context.Context, app, rolloutID string) (newest, complete time.Time, err error) {
+	items, err := t.Store.Query(ctx, Range{PK: talliesPK(app, rolloutID), Prefix: prefixNewest}, Strong)
+	if err != nil {
+		return time.Time{}, time.Time{}, err
+	}
+	for _, item := range items {
+		var counted newestItem
+		if err := decodeItem(item, &counted); err != nil {
+			return time.Time{}, time.Time{}, err
+		}
+		at := time.UnixMilli(counted.Newest).UTC()
+		if at.After(newest) {
+			newest = at
+		}
+		if complete.IsZero() || at.Before(complete) {
+			complete = at
+		}
+	}
+	return newest, complete, nil
 }
 
 // Shard is the place of one shard of a telemetry stream: its checkpoint, and per rollout the device records and tally

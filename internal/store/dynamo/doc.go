@@ -67,7 +67,8 @@
 //	  Query  APP#{app} / EVENT#*, limit 50, strong
 //	live rollouts                                                                        1
 //	  Query  LIVE, strong
-//	tallies of a rollout, 24 hours                                                      26
+//	tallies of a rollout, 24 hours                                                      27
+//	  Query  TALLY#{app}#{rollout} / newest#*, strong
 //	  Query  TALLY#{app}#{rollout}, strong
 //	checkpoint of a shard                                                                1
 //	  Get    SHARD#{stream} / {shard}, strong

@@ -63,6 +63,7 @@ func (s *Stream) read(ctx context.Context, shard string, after stream.Position, 
 		if aws.ToInt64(page.MillisBehindLatest) == 0 {
 			break
 		}
+		s.leave(shard, at) // when the time is over before the stretch is, the next Read goes on from here
 		if err := sleep(ctx, readPause); err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package kinesis_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -113,6 +114,43 @@ func TestReadOn(t *testing.T) {
 		fmt.Fprintf(w, `{"Records":[],"NextShardIterator":%q,"MillisBehindLatest":5000}`, call.ShardIterator)
 	})
 	wantRead(t, log, shard, "", positions)
+}
+
+// TestALongStretchWithoutRecordsIsCrossedInParts has six empty answers before the first record, and never the time for
+// more than three: each Read must go on where the one before had to give up.
+func TestALongStretchWithoutRecordsIsCrossedInParts(t *testing.T) {
+	name, shard, positions := filled(t, 3)
+	first := ""
+	log := through(t, name, "GetRecords", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		body, err := io.ReadAll(r.Body)
+		var call struct{ ShardIterator string }
+		if err := errors.Join(err, json.Unmarshal(body, &call)); err != nil {
+			t.Error(err)
+		}
+		crossed := 0
+		if _, err := fmt.Sscanf(call.ShardIterator, "empty-%d", &crossed); err != nil {
+			first = call.ShardIterator
+		}
+		if crossed < 6 {
+			fmt.Fprintf(w, `{"Records":[],"NextShardIterator":"empty-%d","MillisBehindLatest":5000}`, crossed+1)
+			return
+		}
+		r.Body = io.NopCloser(strings.NewReader(strings.Replace(string(body), call.ShardIterator, first, 1)))
+		r.ContentLength = -1
+		next.ServeHTTP(w, r)
+	})
+	for range 5 {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		page, err := log.Read(ctx, shard, "", 0)
+		cancel()
+		if err == nil {
+			if len(page) != len(positions) {
+				t.Errorf("%d records, want %d", len(page), len(positions))
+			}
+			return
+		}
+	}
+	t.Error("no Read gets across")
 }
 
 // TestExpiredIterator has iterators expire after their first use.
