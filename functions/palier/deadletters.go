@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 	"time"
 
@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/palier-ota/palier/internal/blob"
-	"github.com/palier-ota/palier/internal/blob/dir"
 	"github.com/palier-ota/palier/internal/blob/s3"
 	"github.com/palier-ota/palier/internal/deadletter"
 	"github.com/palier-ota/palier/internal/rollout"
@@ -26,15 +25,16 @@ import (
 // deadLetters is where the dead letters are, and which of them are meant.
 type deadLetters struct {
 	bucket string
-	folder string
 	stream string
 	since  string
-	// openStream opens a stream to replay to.
+	to     string // the stream to replay to; "" is the one that a record came from
+	// openStream opens a stream to replay to, and openBucket the bucket.
 	openStream func(ctx context.Context, name string) (deadletter.Appender, error)
+	openBucket func(ctx context.Context, name string) (blob.Store, error)
 }
 
 func newDeadLetters(c *connection) *cobra.Command {
-	return (&deadLetters{openStream: openKinesis}).command(c)
+	return (&deadLetters{openStream: openKinesis, openBucket: openS3}).command(c)
 }
 
 func (d *deadLetters) command(c *connection) *cobra.Command {
@@ -52,7 +52,6 @@ AWS credentials and region are taken from the environment and configuration file
 	})
 	f := cmd.PersistentFlags()
 	f.StringVar(&d.bucket, "bucket", "", "the deployment's state bucket")
-	f.StringVar(&d.folder, "dir", "", "a folder of dead letters, instead of a bucket")
 	cmd.AddCommand(d.list(c), d.show(c), d.replay(c))
 	return cmd
 }
@@ -65,26 +64,22 @@ func (d *deadLetters) selection(cmd *cobra.Command) {
 
 // open returns where the dead letters are.
 func (d *deadLetters) open(ctx context.Context) (deadletter.Box, error) {
-	switch {
-	case d.folder != "" && d.bucket != "":
-		return deadletter.Box{}, usageError{errors.New("--bucket and --dir are two places; name one")}
-	case d.folder != "":
-		if _, err := os.Stat(d.folder); err != nil {
-			return deadletter.Box{}, fmt.Errorf("opening the folder of dead letters: %w", err)
-		}
-		// The folder is only read and deleted from: nobody is given a signed address of it.
-		files, err := dir.New(d.folder, dir.Options{BaseURL: "http://localhost", Secret: make([]byte, 32)})
-		return deadletter.Box{Store: files}, err
-	case d.bucket != "":
-		cfg, err := config.LoadDefaultConfig(ctx)
-		if err != nil {
-			return deadletter.Box{}, fmt.Errorf("reading the AWS configuration: %w", err)
-		}
-		client := awss3.NewFromConfig(cfg)
-		elsewhere := client.Options().BaseEndpoint != nil // no AWS, and no host name for each bucket
-		return deadletter.Box{Store: s3.New(client, d.bucket, s3.Options{PathStyle: elsewhere})}, nil
+	if d.bucket == "" {
+		return deadletter.Box{}, usageError{errors.New("where are the dead letters? name the state bucket with --bucket")}
 	}
-	return deadletter.Box{}, usageError{errors.New("where are the dead letters? name the state bucket with --bucket")}
+	files, err := d.openBucket(ctx, d.bucket)
+	return deadletter.Box{Store: files}, err
+}
+
+// openS3 opens a bucket of the account and region that the environment names.
+func openS3(ctx context.Context, name string) (blob.Store, error) {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the AWS configuration: %w", err)
+	}
+	client := awss3.NewFromConfig(cfg)
+	elsewhere := client.Options().BaseEndpoint != nil // no AWS, and no host name for each bucket
+	return s3.New(client, name, s3.Options{PathStyle: elsewhere}), nil
 }
 
 // openKinesis opens a stream of the account and region that the environment names.
@@ -245,9 +240,10 @@ replays all that the flags choose. Records that still cannot be read are left wh
 replay them too. A replay that was cut short can simply be repeated.
 
 Events that are replayed long after the rollouts they belong to have ended still count, but change nothing that was
-decided.`,
+decided. Where the stream they came from was replaced, --to names the one that is counted now.`,
 		Example: `  palier dead-letters replay --bucket my-stack-state --dry-run
-  palier dead-letters replay --bucket my-stack-state --since 2d`,
+  palier dead-letters replay --bucket my-stack-state --since 2d
+  palier dead-letters replay --bucket my-stack-state --to my-stack-TelemetryStream-9f2c`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			box, err := d.open(cmd.Context())
 			if err != nil {
@@ -270,6 +266,7 @@ decided.`,
 	}
 	d.selection(cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be replayed, and do nothing")
+	cmd.Flags().StringVar(&d.to, "to", "", "replay to this stream instead of the one that the records came from")
 	cmd.Flags().BoolVar(&force, "force", false, "replay records too that still cannot be read")
 	return cmd
 }
@@ -291,6 +288,7 @@ func (d *deadLetters) keys(ctx context.Context, box deadletter.Box, args []strin
 func (d *deadLetters) streams(ctx context.Context) func(string) (deadletter.Appender, error) {
 	opened := map[string]deadletter.Appender{}
 	return func(name string) (deadletter.Appender, error) {
+		name = cmp.Or(d.to, name)
 		if s := opened[name]; s != nil {
 			return s, nil
 		}

@@ -67,16 +67,21 @@ func (g *graveyard) bury(streamName string, age time.Duration, data string) stri
 func (g *graveyard) run(args ...string) (out string, err error) {
 	g.t.Helper()
 	c := &connection{}
-	d := &deadLetters{openStream: func(_ context.Context, name string) (deadletter.Appender, error) {
-		if name != "events" {
-			return nil, errors.New("there is no stream " + name)
-		}
-		return g.log, nil
-	}}
+	d := &deadLetters{
+		openStream: func(_ context.Context, name string) (deadletter.Appender, error) {
+			if name != "events" {
+				return nil, errors.New("there is no stream " + name)
+			}
+			return g.log, nil
+		},
+		openBucket: func(context.Context, string) (blob.Store, error) {
+			return dir.New(g.folder, dir.Options{BaseURL: "http://127.0.0.1", Secret: make([]byte, 32)})
+		},
+	}
 	root := &cobra.Command{Use: "palier", SilenceErrors: true, SilenceUsage: true}
 	c.flags(root.PersistentFlags())
 	root.AddCommand(d.command(c))
-	root.SetArgs(append([]string{"dead-letters", "--dir", g.folder}, args...))
+	root.SetArgs(append([]string{"dead-letters", "--bucket", "state"}, args...))
 	var stdout, stderr bytes.Buffer
 	root.SetOut(&stdout)
 	root.SetErr(&stderr)
@@ -203,6 +208,10 @@ func TestDeadLettersAreReplayed(t *testing.T) {
 	if n := g.onStream(); n != 2 || !slices.Equal(g.left(), []string{lost}) {
 		t.Errorf("%d records on the stream, %v left", n, g.left())
 	}
+	replay(replayed{Objects: 1, Records: 1, Removed: 1}, "--to", "events")
+	if n := g.onStream(); n != 3 || len(g.left()) != 0 {
+		t.Errorf("%d records on the stream, %v left after a replay to another one", n, g.left())
+	}
 	if out := g.ok("replay", "--stream", "events"); out != "records replayed: 0\ndead letters removed: 0 of 0\n" {
 		t.Errorf("nothing to replay is told as %q", out)
 	}
@@ -232,10 +241,8 @@ func TestABatchThatCannotBeReadNowIsNotPassedOver(t *testing.T) {
 func TestDeadLettersCommandLines(t *testing.T) {
 	for _, args := range [][]string{
 		{"list"}, // where?
-		{"list", "--dir", "a", "--bucket", "b"},
-		{"list", "--dir", t.TempDir(), "--since", "yesterday"},
-		{"show", "--dir", t.TempDir()},
-		{"bury", "--dir", t.TempDir()},
+		{"show", "--bucket", "state"},
+		{"bury", "--bucket", "state"},
 	} {
 		var out, errOut bytes.Buffer
 		if code := run(t.Context(), append([]string{"dead-letters"}, args...), strings.NewReader(""), &out, &errOut); code != exitUsage {

@@ -19,6 +19,9 @@ import (
 // errUnknownApp says that no app has this id.
 var errUnknownApp = errors.New("unknown app")
 
+// errUnreadable says that an app's Snapshot is there but could not be read.
+var errUnreadable = errors.New("unreadable")
+
 const (
 	// maxAbsent bounds how many apps without a Snapshot are remembered, since anybody may send any id.
 	maxAbsent = 4096
@@ -255,8 +258,17 @@ func (s *snapshots) renew(e *entry, old *loaded) {
 	}
 }
 
-// load reads, compiles and renders the app's Snapshot; it returns old itself when that is still the newest.
+// load reads, compiles and renders the app's Snapshot; it returns old itself when that is still the newest. A large
+// Snapshot lies beside its item and is removed when the next one is there: one that cannot be read is looked up anew, once.
 func (s *snapshots) load(ctx context.Context, app string, old *loaded) (*loaded, error) {
+	l, err := s.loadOnce(ctx, app, old)
+	if errors.Is(err, errUnreadable) {
+		l, err = s.loadOnce(ctx, app, old)
+	}
+	return l, err
+}
+
+func (s *snapshots) loadOnce(ctx context.Context, app string, old *loaded) (*loaded, error) {
 	item, err := s.apps.Snapshot(ctx, app)
 	if err != nil {
 		return nil, fmt.Errorf("loading the snapshot of %s: %w", app, err)
@@ -266,7 +278,7 @@ func (s *snapshots) load(ctx context.Context, app string, old *loaded) (*loaded,
 	}
 	spec, err := item.Spec()
 	if err != nil {
-		return nil, fmt.Errorf("reading the snapshot of %s: %w", app, err)
+		return nil, fmt.Errorf("reading the snapshot of %s: %w: %w", app, errUnreadable, err)
 	}
 	snapshot, err := resolve.Compile(spec)
 	if err != nil {

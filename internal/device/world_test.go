@@ -72,7 +72,7 @@ func newWorld(t testing.TB) *world {
 // serve starts a Service over the engines.
 func (w *world) serve() {
 	w.service = device.New(device.Config{
-		Apps: store.Apps{Store: w.store, NewID: w.apps.NewID}, Devices: store.Devices{Store: w.store}, Stream: w.stream,
+		Apps: store.Apps{Store: w.store, NewID: w.apps.NewID, Large: w.apps.Large}, Devices: store.Devices{Store: w.store}, Stream: w.stream,
 		Now: w.clock.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	w.handler = w.service.Handler()

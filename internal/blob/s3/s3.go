@@ -145,6 +145,9 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]bl
 			return nil, fmt.Errorf("listing objects %s: %w", prefix, s.classify(ctx, err))
 		}
 		for _, o := range page.Contents {
+			if blob.CheckKey(aws.ToString(o.Key)) != nil {
+				continue // somebody else's, such as the mark of a folder that was made in a console
+			}
 			found = append(found, blob.Info{
 				Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified),
 			})
