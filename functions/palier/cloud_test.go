@@ -60,10 +60,11 @@ type cloud struct {
 	*cloudlocal.Cloud
 }
 
-// startCloud starts a cloud for the test. A policy that does not suffice fails it. Batches are gathered for a second at
+// startCloud starts a cloud for the test, which runs beside others from then on: they wait more than they work. A policy that does not suffice fails it. Batches are gathered for a second at
 // most, if o does not say otherwise.
 func startCloud(t *testing.T, o cloudlocal.Options) *cloud {
 	t.Helper()
+	t.Parallel()
 	functions, err := builtFunctions()
 	must(t, err)
 	log, err := os.Create(filepath.Join(t.TempDir(), "cloud.log"))

@@ -241,7 +241,7 @@ func TestSnapshotThatDoesNotCompileLeavesTheLastGoodOne(t *testing.T) {
 	}
 	w.clock.pass(device.DefaultSnapshotTTL + time.Second)
 	w.offers("1.0.1", uuid(1), nil)
-	w.until("a refresh", func() bool { return w.store.snapshots.Load() == 2 })
+	w.until("a refresh", func() bool { return w.store.snapshots.Load() > 2 })
 	w.offers("1.0.1", uuid(1), nil)
 	w.service.Forget(app)
 	w.offers("1.0.1", uuid(1), nil)
