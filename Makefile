@@ -29,7 +29,7 @@ PLAIN   := CGO_ENABLED=0 GOFLAGS=-trimpath
 test: need-go lint ## everything that must hold
 	$(PLAIN) $(GO) test -timeout 15m $$($(GO) list ./... | grep -E $(OUTSIDE) | grep -v functions/)
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE $(OUTSIDE))
-	$(PLAIN) $(GO) test -timeout 15m ./functions/...
+	$(PLAIN) $(GO) test -timeout 15m -parallel 3 ./functions/...
 
 race: need-go ## everything but the fleets, with the race detector
 	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v functions/palier)

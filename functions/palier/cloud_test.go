@@ -170,7 +170,7 @@ func TestProtocolOnLambda(t *testing.T) {
 
 // TestRecordedLogGivesTheSameTallies folds one log in a single process, and through Kinesis, Lambda and DynamoDB.
 func TestRecordedLogGivesTheSameTallies(t *testing.T) {
-	log := recordedLog(t, 20_000)
+	log := recordedLog(t, 6_000)
 	want := singleProcess(t, log, recorded...)
 	c := startCloud(t, cloudlocal.Options{})
 	appendLog(t, c.stream(t), log)

@@ -42,7 +42,7 @@ func samCLI(t *testing.T) string {
 	install(t, folder, func() {
 		output(t, exec.CommandContext(t.Context(), python, "-m", "venv", folder))
 		output(t, exec.CommandContext(t.Context(), filepath.Join(folder, "bin", "pip"), "install", "--quiet",
-			"--require-hashes", "--only-binary", ":all:", "--requirement", requirements))
+			"--no-deps", "--no-compile", "--require-hashes", "--only-binary", ":all:", "--requirement", requirements))
 	})
 	return filepath.Join(folder, "bin", "sam")
 }
