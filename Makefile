@@ -41,7 +41,7 @@ fuzz: need-go ## each decoder against hostile input, FUZZTIME each
 		$(GO) test $$pkg -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; done; done
 
 bench: need-go ## speed as ratios against floors measured in the same run
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/resolve ./internal/capgo ./internal/device ./internal/judge ./internal/telemetry ./internal/aggregate ./internal/store/sqlite ./internal/stream/sqlite ./internal/fleet
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/resolve ./internal/capgo ./internal/device ./internal/judge ./internal/telemetry ./internal/aggregate ./internal/store/sqlite ./internal/stream/sqlite ./internal/fleet ./internal/apigateway ./internal/store/dynamo ./internal/stream/kinesis ./functions/resolve
 
 lint: need-go ## formatting, vet, static analysis
 	@out=$$(gofmt -l functions internal); test -z "$$out" || { echo "not formatted: $$out"; exit 1; }
