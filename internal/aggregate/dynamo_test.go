@@ -1,3 +1,7 @@
+//go:build !race
+
+// What drives DynamoDB Local is built without the race detector: make test runs it by itself.
+
 package aggregate_test
 
 import (
