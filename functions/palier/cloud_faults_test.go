@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,6 +57,9 @@ func TestDevicesAreAnsweredWhileDynamoDBFails(t *testing.T) {
 		if during.decided == 0 || during.acknowledged == 0 {
 			t.Errorf("while DynamoDB was %s no device was served", trouble.name)
 		}
+		if checks := during.decided + during.refusedChecks; trouble.faults.Down && 10*during.decided < 9*checks {
+			t.Errorf("while DynamoDB was %s %d of %d checks were decided, want 90 %%", trouble.name, during.decided, checks)
+		}
 		healthy := crowd.seen().decided
 		eventually(t, cloudLimit, "decisions are made again", func() bool { return crowd.seen().decided > healthy+50 })
 	}
@@ -64,7 +68,30 @@ func TestDevicesAreAnsweredWhileDynamoDBFails(t *testing.T) {
 		_, _, body := request(t, http.MethodPost, c.url()+"/updates", check(newDevice(), "1.0.0"))
 		return !strings.Contains(string(body), testCandidate)
 	})
-	checkOnStream(t, c, crowd.stop(t))
+	records := checkOnStream(t, c, crowd.stop(t))
+	c.counted(t, len(records))
+	checkTallies(t, merged(t, c.store(), id), singleProcess(t, records, id), 2)
+	checkNotLogged(t, c, crowd.devices)
+}
+
+// checkNotLogged holds that the cloud's log names none of these devices.
+func checkNotLogged(t *testing.T, c *cloud, devices []string) {
+	t.Helper()
+	raw, err := os.ReadFile(c.log)
+	must(t, err)
+	log := strings.ToLower(string(raw))
+	if len(log) == 0 || len(devices) == 0 {
+		t.Errorf("%d bytes of log and %d devices: nothing to look for", len(log), len(devices))
+	}
+	named := 0
+	for _, d := range devices {
+		if strings.Contains(log, strings.ToLower(d)) {
+			if named++; named == 1 {
+				t.Errorf("the log names device %s", d)
+			}
+		}
+	}
+	t.Logf("%d bytes of log name %d of %d devices", len(log), named, len(devices))
 }
 
 // check is the body of an update check.
@@ -93,10 +120,11 @@ type crowd struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	mu    sync.Mutex
-	tally tally
-	acked []string // devices whose report was acknowledged
-	wrong []string // answers that no device should get
+	mu      sync.Mutex
+	tally   tally
+	devices []string // all that asked
+	acked   []string // devices whose report was acknowledged
+	wrong   []string // answers that no device should get
 }
 
 func startCrowd(t *testing.T, c *cloud, size int) *crowd {
@@ -107,6 +135,7 @@ func startCrowd(t *testing.T, c *cloud, size int) *crowd {
 		w.work.Go(func() {
 			for ctx.Err() == nil {
 				device := newDevice()
+				w.join(device)
 				w.ask(ctx, "/updates", device, check(device, "1.0.0"), "no_new_version_available", `"url"`)
 				w.ask(ctx, "/stats", device, report(device), `"status":"ok"`)
 				sleep(ctx, 50*time.Millisecond) //nolint:errcheck // the loop ends with ctx
@@ -116,6 +145,12 @@ func startCrowd(t *testing.T, c *cloud, size int) *crowd {
 	t.Cleanup(func() { cancel(); w.work.Wait() })
 	eventually(t, cloudLimit, "the crowd is served", func() bool { s := w.seen(); return s.decided > 50 && s.acknowledged > 50 })
 	return w
+}
+
+func (w *crowd) join(device string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.devices = append(w.devices, device)
 }
 
 // ask sends one request. A good answer is 200 with one of the texts, or a refusal that says when to come back.

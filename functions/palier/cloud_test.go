@@ -58,6 +58,8 @@ var builtFunctions = sync.OnceValues(func() (string, error) {
 type cloud struct {
 	*served
 	*cloudlocal.Cloud
+
+	log string // the file that it and the functions log to
 }
 
 // startCloud starts a cloud for the test, which runs beside others from then on: they wait more than they work. A policy that does not suffice fails it. Batches are gathered for a second at
@@ -90,7 +92,7 @@ func startCloud(t *testing.T, o cloudlocal.Options) *cloud {
 		}
 		_ = log.Close()
 	})
-	return &cloud{&served{address: strings.TrimPrefix(c.URL(), "http://"), scale: c.Clock.Scale()}, c}
+	return &cloud{&served{address: strings.TrimPrefix(c.URL(), "http://"), scale: c.Clock.Scale()}, c, log.Name()}
 }
 
 func (c *cloud) url() string { return c.Cloud.URL() }

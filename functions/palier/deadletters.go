@@ -42,7 +42,7 @@ func (d *deadLetters) command(c *connection) *cobra.Command {
 		Use:   "dead-letters",
 		Short: "List, show and replay telemetry records that could not be counted",
 		Long: `Where Palier runs on Lambda, a telemetry record that cannot be read, and a batch that could not be counted for too long,
-is set aside in the deployment's state bucket (the stack's output StateBucket). Nothing else is held up by it, and nothing
+is set aside in the deployment's state bucket (the stack's output StateBucketName). Nothing else is held up by it, and nothing
 is lost: replay puts the records on their stream again. Replaying is safe to repeat; nobody is counted twice.
 
 AWS credentials and region are taken from the environment and configuration files as by the AWS CLI.`,

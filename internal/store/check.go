@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -57,5 +58,16 @@ func validKeyPart(s string, most int) bool {
 	return s != "" && len(s) <= most && utf8.ValidString(s)
 }
 
-// String returns the key as people write it: partition, slash, sort key.
-func (k Key) String() string { return k.PK + "/" + k.SK }
+// String returns the key as people write it: partition, slash, sort key. It names no device, since errors with keys in
+// them are logged.
+func (k Key) String() string {
+	if rest, ok := strings.CutPrefix(k.PK, pkDevice); ok {
+		if app, _, ok := strings.Cut(rest, "#"); ok {
+			k.PK = pkDevice + app + "#…"
+		}
+	}
+	if strings.HasPrefix(k.PK, appPK("")) && len(k.SK) > len(prefixDevice) && strings.HasPrefix(k.SK, prefixDevice) {
+		k.SK = prefixDevice + "…"
+	}
+	return k.PK + "/" + k.SK
+}

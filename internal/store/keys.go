@@ -22,9 +22,10 @@ const (
 	prefixRollout = "ROLLOUT#"
 	prefixSegment = "SEGMENT#"
 
-	pkApps   = "APPS"   // index: one item per app
-	pkLive   = "LIVE"   // index: one item per live rollout
-	pkTokens = "TOKENS" // index: one item per token, by name
+	pkDevice = "DEVICE#" // then the app's id, # and the device's
+	pkApps   = "APPS"    // index: one item per app
+	pkLive   = "LIVE"    // index: one item per live rollout
+	pkTokens = "TOKENS"  // index: one item per token, by name
 )
 
 func appPK(app string) string              { return "APP#" + app }
@@ -38,7 +39,7 @@ func tokenIndexKey(name string) Key        { return Key{pkTokens, name} }
 
 // factsKey is where a device's Facts are. Device ids are compared in lower case.
 func factsKey(app, device string) Key {
-	return Key{"DEVICE#" + app + "#" + strings.ToLower(device), skDevice}
+	return Key{pkDevice + app + "#" + strings.ToLower(device), skDevice}
 }
 
 // checkApp refuses ids that would let one app's keys run into another's.

@@ -57,6 +57,36 @@ func TestDamagedValues(t *testing.T) {
 	}
 }
 
+// TestKeysNameNoDevice holds that keys, which are in errors and so in logs, are written without the ids of devices.
+func TestKeysNameNoDevice(t *testing.T) {
+	for _, c := range []struct {
+		key  Key
+		want string
+	}{
+		{factsKey("com.shop", "D1"), "DEVICE#com.shop#…/DEVICE"},
+		{factsKey("com.shop", "a#b/c"), "DEVICE#com.shop#…/DEVICE"},
+		{factsKey("com.shop", ""), "DEVICE#com.shop#…/DEVICE"},
+		{entityKey("com.shop", prefixDevice, "d1"), "APP#com.shop/DEVICE#…"},
+		{Key{"DEVICE#com.shop", skDevice}, "DEVICE#com.shop/DEVICE"},
+		{Key{"P", "DEVICE#d1"}, "P/DEVICE#d1"},
+		{entityKey("com.shop", prefixDevice, ""), "APP#com.shop/DEVICE#"},
+		{entityKey("com.shop", prefixChannel, "beta"), "APP#com.shop/CHANNEL#beta"},
+		{snapshotKey("com.shop"), "APP#com.shop/SNAPSHOT"},
+		{liveKey("com.shop", "01R"), "LIVE/com.shop#01R"},
+		{Key{}, "/"},
+	} {
+		if got := c.key.String(); got != c.want {
+			t.Errorf("%q is written %q, want %q", []string{c.key.PK, c.key.SK}, got, c.want)
+		}
+	}
+	key := factsKey("com.shop", "d1")
+	for _, ops := range [][]Op{{Delete(key, Always()), Delete(key, Always())}, {Put(Item{Key: key}, Always())}, {Delete(factsKey("com.shop", strings.Repeat("d1", MaxPKBytes)), Always())}} {
+		if err := CheckWrite(ops); !errors.Is(err, ErrInvalid) || strings.Contains(err.Error(), "d1") {
+			t.Errorf("%v, want ErrInvalid that does not name the device", err)
+		}
+	}
+}
+
 func TestULIDs(t *testing.T) {
 	draw := NewULID(rand.Reader)
 	at := time.Date(2030, 6, 1, 12, 0, 0, 0, time.UTC)

@@ -26,7 +26,8 @@
 //
 // These are the requests behind each call of package store, with read and write units. Nothing is scanned. One read
 // unit is a strongly consistent read of 4 KB, half of one when it may be a moment old; one write unit is 1 KB, two in a
-// transaction. TestAccessPatterns measures the table.
+// transaction. TestAccessPatterns measures the table: read units are what DynamoDB Local reports; write units follow
+// DynamoDB's rule (WriteUnits), because DynamoDB Local miscounts transactions of several items.
 //
 //	what                                                                                read   write
 //	revision of an app                                                                 0.5
