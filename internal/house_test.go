@@ -4,6 +4,8 @@ package internal_test
 import (
 	"os"
 	"os/exec"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -92,6 +94,44 @@ func TestPureRoomsBuildForWebAssembly(t *testing.T) {
 		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("internal/%s for wasip1/wasm: %v\n%s", room, err, out)
+		}
+	}
+}
+
+// topLevel is what the repository holds beside dot-files, as the design names it.
+var topLevel = []string{
+	"functions", "internal", "infra", "testdata", "go.mod", "go.sum", "template.yaml", "Makefile", "README.md", "LICENSE",
+	"SECURITY.md", "BENCHMARKS.md", "CHANGELOG.md", "CONTRIBUTING.md",
+}
+
+// later lists what of topLevel is still to be written.
+var later = []string{"CHANGELOG.md", "CONTRIBUTING.md"}
+
+func TestTopLevelIsAsDesigned(t *testing.T) {
+	entries, err := os.ReadDir("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../.gitignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ignored := strings.Fields(string(text))
+	var found []string
+	for _, e := range entries {
+		name := e.Name()
+		found = append(found, name)
+		matches := func(pattern string) bool {
+			ok, err := path.Match(strings.Trim(pattern, "/"), name)
+			return err == nil && ok
+		}
+		if !strings.HasPrefix(name, ".") && !slices.Contains(topLevel, name) && !slices.ContainsFunc(ignored, matches) {
+			t.Errorf("%s has no place at the top level", name)
+		}
+	}
+	for _, name := range topLevel {
+		if !slices.Contains(found, name) && !slices.Contains(later, name) {
+			t.Errorf("%s is missing", name)
 		}
 	}
 }

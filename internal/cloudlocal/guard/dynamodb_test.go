@@ -121,7 +121,7 @@ func TestDynamoDBNeeds(t *testing.T) {
 	table, arn := newTable(t)
 	for name, call := range operations(table) {
 		t.Run(name, func(t *testing.T) {
-			p := started(t, guard.Options{Service: guard.DynamoDB, Upstream: componenttest.DynamoDB(t).URL, Meter: true})
+			p := started(t, guard.Options{Service: guard.DynamoDB, Upstream: componenttest.DynamoDB(t).URL})
 			if err := call(t.Context(), dynamoClient(p, "ResolveFunction")); err != nil {
 				t.Fatal(err)
 			}
@@ -213,25 +213,6 @@ func TestUnsignedAndUnreadableCallsAreRefused(t *testing.T) {
 	}
 	if uses := p.Uses(); len(uses) > 0 {
 		t.Errorf("refused calls were recorded as uses: %v", uses)
-	}
-}
-
-func TestCapacityIsMetered(t *testing.T) {
-	table, _ := newTable(t)
-	p := started(t, guard.Options{Service: guard.DynamoDB, Upstream: componenttest.DynamoDB(t).URL, Meter: true})
-	client := dynamoClient(p, "AggregateFunction")
-	for _, name := range []string{"PutItem", "GetItem", "GetItem", "TransactWriteItems", "DescribeTable"} {
-		if err := operations(table)[name](t.Context(), client); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := []guard.Capacity{ // of items below 1 KB
-		{Caller: "AggregateFunction", Operation: "GetItem", Calls: 2, Items: 2, Units: 1},
-		{Caller: "AggregateFunction", Operation: "PutItem", Calls: 1, Items: 1, Units: 1},
-		{Caller: "AggregateFunction", Operation: "TransactWriteItems", Calls: 1, Items: 5, Units: 3}, // AWS: 10
-	}
-	if got := p.Capacities(); !slices.Equal(got, want) {
-		t.Errorf("capacities %+v, want %+v", got, want)
 	}
 }
 

@@ -1,9 +1,12 @@
 package guard
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -177,4 +180,20 @@ func merged(refused []bool, done putAnswer) ([]byte, error) {
 		}
 	}
 	return json.Marshal(done)
+}
+
+// takeBody reads an answer's body and puts it back.
+func takeBody(resp *http.Response) ([]byte, error) {
+	body, err := readAll(io.LimitReader(resp.Body, maxBody+1), resp.ContentLength)
+	if err == nil && len(body) > maxBody {
+		err = fmt.Errorf("an answer of more than %d bytes", maxBody)
+	}
+	_ = resp.Body.Close()
+	putBody(resp, body)
+	return body, err
+}
+
+func putBody(resp *http.Response, body []byte) {
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
 }

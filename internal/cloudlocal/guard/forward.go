@@ -53,14 +53,10 @@ func (b *buffers) Put(back []byte) { b.pool.Put(&back) }
 func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, c *call) {
 	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	if c.body != nil {
-		body := c.body
-		if p.meters() {
-			body = askForCapacity(body)
-		}
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(c.body)), int64(len(c.body))
+		r.Header.Set("Content-Length", strconv.Itoa(len(c.body)))
 	}
-	if c.refused != nil || p.meters() {
+	if c.refused != nil {
 		r.Header.Del("Accept-Encoding") // the answer will be read here
 	}
 	p.upstream.ServeHTTP(w, r)
@@ -77,11 +73,6 @@ func (p *Proxy) answered(resp *http.Response) error {
 	}
 	if p.chance(c.faults.cut(c)) {
 		return errCut
-	}
-	if p.meters() {
-		if err := p.record.meter(c, resp); err != nil {
-			return err
-		}
 	}
 	if c.refused != nil {
 		return mergeRefused(c, resp)

@@ -72,10 +72,8 @@ type Options struct {
 	// Authorize decides whether caller, an access key id ("" for an unsigned request), may do r. It is called from many
 	// goroutines. nil allows everything.
 	Authorize func(caller string, r policy.Request) bool
-	// Meter makes the Proxy ask DynamoDB what each call consumed; see Capacities.
-	Meter bool
-	Seed  uint64       // of the choice of calls that faults hit
-	Log   *slog.Logger // told of refusals; nil is silent
+	Seed      uint64       // of the choice of calls that faults hit
+	Log       *slog.Logger // told of refusals; nil is silent
 }
 
 // Proxy is a guard before one component. It is an http.Handler, and its methods may be called from any goroutine.

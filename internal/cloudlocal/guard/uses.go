@@ -30,13 +30,12 @@ type Use struct {
 
 // record counts what callers did.
 type record struct {
-	mu       sync.Mutex
-	uses     map[Use]int64 // by the Use without its Count
-	capacity map[Capacity]consumed
+	mu   sync.Mutex
+	uses map[Use]int64 // by the Use without its Count
 }
 
 func newRecord() *record {
-	return &record{uses: map[Use]int64{}, capacity: map[Capacity]consumed{}}
+	return &record{uses: map[Use]int64{}}
 }
 
 func (r *record) used(c *call) {

@@ -21,12 +21,15 @@ type functionProperties struct {
 	Environment                  struct{ Variables map[string]scalar }
 	Events                       map[string]eventProperties
 	EventInvokeConfig            *asynchronous
+	LoggingConfig                logging
 
-	CodeUri       any // the program comes from the function's id, as in the Makefile
-	Description   any
-	LoggingConfig any
-	Tags          any
+	CodeUri     any // the program comes from the function's id, as in the Makefile
+	Description any
+	Tags        any
 }
+
+// logging says where a function's lines go, and which of them.
+type logging struct{ LogGroup, LogFormat, SystemLogLevel, ApplicationLogLevel string }
 
 // asynchronous says what becomes of an invocation that nobody waits for.
 type asynchronous struct{ MaximumRetryAttempts, MaximumEventAgeInSeconds whole }
@@ -55,7 +58,7 @@ func (t *Template) function(id string, globals map[string]value) (Function, erro
 		ID: id, Name: t.scope.names.physical(id), ARN: t.scope.names.arn("lambda", "function:"+t.scope.names.physical(id)),
 		RoleARN: p.Role, Program: program(id), Runtime: p.Runtime, Handler: p.Handler,
 		Environment: map[string]string{}, Timeout: seconds(p.Timeout), MemoryMB: int(p.MemorySize),
-		Concurrency: int(p.ReservedConcurrentExecutions),
+		Concurrency: int(p.ReservedConcurrentExecutions), LogFilter: p.LoggingConfig.ApplicationLogLevel,
 	}
 	if len(p.Architectures) == 1 {
 		f.Architecture = p.Architectures[0]

@@ -59,6 +59,7 @@ type Function struct {
 	Timeout      time.Duration
 	MemoryMB     int
 	Concurrency  int                // reserved; 0: none
+	LogFilter    string             // the least level of its lines that Lambda keeps
 	Statements   []policy.Statement // of its role
 
 	Routes   []Route       // of the HTTP API

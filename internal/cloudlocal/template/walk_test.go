@@ -47,6 +47,17 @@ func TestWalkFunctions(t *testing.T) {
 	}
 }
 
+// TestWalkLogLevel holds Lambda's own filter against the level: debug gets through, and metrics, which count as INFO, always.
+func TestWalkLogLevel(t *testing.T) {
+	for level, filter := range map[string]string{"debug": "DEBUG", "info": "INFO", "warn": "INFO", "error": "INFO"} {
+		for _, f := range ours(t, Options{Parameters: map[string]string{"LogLevel": level}}).Functions {
+			if f.LogFilter != filter || f.Environment["PALIER_LOG_LEVEL"] != level {
+				t.Errorf("LogLevel %s: %s logs %s, of which Lambda keeps %q and up, want %s", level, f.ID, f.Environment["PALIER_LOG_LEVEL"], f.LogFilter, filter)
+			}
+		}
+	}
+}
+
 // TestWalkStream holds the mapping against what the aggregator builds on.
 func TestWalkStream(t *testing.T) {
 	tmpl := ours(t, Options{})
