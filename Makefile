@@ -32,7 +32,7 @@ test: need-go lint ## everything that must hold
 	$(PLAIN) $(GO) test -timeout 15m ./internal/aggregate -run DynamoDB
 	$(PLAIN) $(GO) test -timeout 15m $$($(GO) list ./... | grep -E $(RACELESS) | grep -v functions/)
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE $(RACELESS))
-	$(PLAIN) $(GO) test -timeout 15m -parallel 3 ./functions/...
+	$(PLAIN) $(GO) test -timeout 15m ./functions/...
 
 race: need-go ## everything but the fleets, with the race detector
 	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v functions/)
