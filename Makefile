@@ -2,10 +2,8 @@
 
 GO       ?= go
 BIN      := bin
-VERSION  := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w
-# pinned tools, run through the module proxy without touching go.mod
-GOFUMPT     := mvdan.cc/gofumpt@v0.9.2
+# a pinned tool, run through the module proxy without touching go.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 .PHONY: run cloud-local build test race fuzz bench lint clean help need-go functions validate-template deploy teardown
@@ -24,7 +22,7 @@ build: need-go ## the palier command, into bin/
 # The race detector watches whatever is concurrent in one process. The pure rooms have nothing that is, and what drives other
 # processes, DynamoDB Local, Kinesis, S3, the SAM CLI and our own binaries, is built the way they are, which saves a build.
 # The fleets of functions/ want the machine for themselves, so they come last and alone.
-PURE    := rollout|resolve|capgo|judge|telemetry
+PURE    := rollout|resolve|capgo|judge|telemetry|jsontext
 OUTSIDE := store/dynamo|stream/kinesis|blob/s3|cloud|cloudlocal|cost
 RACELESS := 'palier/internal/($(PURE)|$(OUTSIDE))(/|$$)|functions/'
 PLAIN   := CGO_ENABLED=0 GOFLAGS=-trimpath
@@ -38,7 +36,7 @@ race: need-go ## everything but the fleets, with the race detector
 	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v functions/)
 
 FUZZTIME ?= 60s
-FUZZED   := ./internal/capgo ./internal/device ./internal/telemetry ./internal/admin ./internal/resolve ./internal/apigateway ./internal/deadletter
+FUZZED   := ./internal/jsontext ./internal/capgo ./internal/device ./internal/telemetry ./internal/admin ./internal/resolve ./internal/apigateway ./internal/deadletter
 fuzz: need-go ## each decoder against hostile input, FUZZTIME each
 	@for pkg in $(FUZZED); do for target in $$($(GO) test $$pkg -list '^Fuzz' | grep '^Fuzz'); do \
 		$(GO) test $$pkg -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; done; done

@@ -10,5 +10,5 @@
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 package apigateway
 
-// MaxPayloadBytes is what Lambda takes as one event, and as one answer: 6 MB and a little.
+// MaxPayloadBytes is what Lambda takes as one answer, 6 MB and 100 bytes; an event is never larger.
 const MaxPayloadBytes = 6_291_556

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/palier-ota/palier/internal/jsontext"
 )
 
 // seen is what Parse makes of an event, in memory of its own.
@@ -24,7 +26,7 @@ func scanned(r *Request, event []byte) (seen, error) {
 
 // plain is Parse's slow twin, with encoding/json: the same events are taken, and the same is seen in them.
 func plain(event []byte) (seen, error) {
-	if !utf8.Valid(event) || depth(event) > maxDepth || len(event) > MaxPayloadBytes {
+	if !utf8.Valid(event) || depth(event) > jsontext.MaxDepth || len(event) > MaxPayloadBytes {
 		return seen{}, errors.New("not UTF-8, too deep or too large")
 	}
 	top, err := object(event)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"unsafe"
+
+	"github.com/palier-ota/palier/internal/jsontext"
 )
 
 // Errors of Parse.
@@ -171,7 +173,7 @@ func (r *Request) value(q quoted) []byte {
 		return q.text
 	}
 	start := len(r.decoded)
-	r.decoded = q.appendTo(r.decoded)
+	r.decoded = jsontext.Unescape(r.decoded, q.text)
 	return r.decoded[start:]
 }
 

@@ -1,14 +1,6 @@
 package apigateway
 
-import (
-	"bytes"
-	"strings"
-	"unicode/utf16"
-	"unicode/utf8"
-)
-
-// maxDepth is how deeply arrays and objects may nest in an event. API Gateway needs six levels.
-const maxDepth = 64
+import "github.com/palier-ota/palier/internal/jsontext"
 
 // scanner walks over JSON text, and takes exactly what encoding/json takes, if it is UTF-8. After the first mistake it is
 // failed: nothing that it returns counts then, and every loop over it ends.
@@ -21,13 +13,8 @@ type scanner struct {
 
 // peek returns the next byte that is not white space, which is where at is then; 0 at the end.
 func (s *scanner) peek() byte {
-	for s.at < len(s.text) {
-		switch c := s.text[s.at]; c {
-		case ' ', '\n', '\r', '\t':
-			s.at++
-		default:
-			return c
-		}
+	if s.at = jsontext.Space(s.text, s.at); s.at < len(s.text) {
+		return s.text[s.at]
 	}
 	return 0
 }
@@ -44,7 +31,7 @@ func (s *scanner) take(c byte) {
 // enter moves into an object or array.
 func (s *scanner) enter(opening byte) {
 	s.take(opening)
-	if s.depth++; s.depth > maxDepth {
+	if s.depth++; s.depth > jsontext.MaxDepth {
 		s.failed = true
 	}
 }
@@ -70,7 +57,7 @@ func (s *scanner) key() []byte {
 	name := s.quoted()
 	s.take(':')
 	if !name.verbatim {
-		return name.appendTo(nil) // nobody sends that
+		return jsontext.Unescape(nil, name.text) // nobody sends that
 	}
 	return name.text
 }
@@ -87,172 +74,30 @@ func (s *scanner) quoted() quoted {
 	if s.failed {
 		return quoted{}
 	}
-	start, verbatim, ascii := s.at, true, true
-	for s.at < len(s.text) && !s.failed {
-		switch c := s.text[s.at]; {
-		case c == '"':
-			text := s.text[start:s.at]
-			s.at++
-			s.failed = !ascii && !utf8.Valid(text)
-			return quoted{text, verbatim}
-		case c == '\\':
-			verbatim = false
-			s.escape()
-		case c < ' ':
-			s.failed = true
-		default:
-			ascii = ascii && c < utf8.RuneSelf
-			s.at++
-		}
-	}
-	s.failed = true
-	return quoted{}
-}
-
-// escape moves past the escape that begins here.
-func (s *scanner) escape() {
-	rest := s.text[s.at:]
-	switch {
-	case len(rest) >= 6 && rest[1] == 'u' && hex4(rest[2:]) >= 0:
-		s.at += 6
-	case len(rest) >= 2 && strings.IndexByte(`"\/bfnrt`, rest[1]) >= 0:
-		s.at += 2
-	default:
+	end, verbatim := jsontext.Closing(s.text, s.at)
+	if end == jsontext.Fail {
 		s.failed = true
+		return quoted{}
 	}
+	q := quoted{s.text[s.at:end], verbatim}
+	s.at = end + 1
+	return q
 }
 
 // skip moves past any value.
 func (s *scanner) skip() {
-	switch s.peek() {
-	case '"':
-		s.quoted()
-	case '{':
-		s.enter('{')
-		for first := true; s.next('}', first); first = false {
-			s.quoted()
-			s.take(':')
-			s.skip()
-		}
-	case '[':
-		s.enter('[')
-		for first := true; s.next(']', first); first = false {
-			s.skip()
-		}
-	case 't':
-		s.word("true")
-	case 'f':
-		s.word("false")
-	case 'n':
-		s.word("null")
-	default:
-		s.number()
-	}
+	s.peek()
+	s.moveTo(jsontext.Skip(s.text, s.at, s.depth))
 }
 
 // word moves past a literal.
-func (s *scanner) word(literal string) {
-	if !bytes.HasPrefix(s.text[s.at:], []byte(literal)) {
+func (s *scanner) word(literal string) { s.moveTo(jsontext.Literal(s.text, s.at, literal)) }
+
+// moveTo goes to a position that jsontext returned.
+func (s *scanner) moveTo(at int) {
+	if at == jsontext.Fail {
 		s.failed = true
 		return
 	}
-	s.at += len(literal)
-}
-
-// number moves past a number.
-func (s *scanner) number() {
-	s.optional('-', '-')
-	if !s.optional('0', '0') {
-		s.digits()
-	}
-	if s.optional('.', '.') {
-		s.digits()
-	}
-	if s.optional('e', 'E') {
-		s.optional('+', '-')
-		s.digits()
-	}
-}
-
-// optional moves past the next byte if it is one of two, and reports whether it was.
-func (s *scanner) optional(a, b byte) bool {
-	if s.at < len(s.text) && (s.text[s.at] == a || s.text[s.at] == b) {
-		s.at++
-		return true
-	}
-	return false
-}
-
-// digits moves past one decimal digit or more.
-func (s *scanner) digits() {
-	start := s.at
-	for s.at < len(s.text) && s.text[s.at] >= '0' && s.text[s.at] <= '9' {
-		s.at++
-	}
-	if s.at == start {
-		s.failed = true
-	}
-}
-
-// appendTo appends what the string means. As in encoding/json, half a surrogate pair becomes U+FFFD.
-func (q quoted) appendTo(dst []byte) []byte {
-	text := q.text
-	for {
-		i := bytes.IndexByte(text, '\\')
-		if i < 0 {
-			return append(dst, text...)
-		}
-		dst = append(dst, text[:i]...)
-		text = text[i:]
-		switch c := text[1]; c {
-		case 'b':
-			dst = append(dst, '\b')
-		case 'f':
-			dst = append(dst, '\f')
-		case 'n':
-			dst = append(dst, '\n')
-		case 'r':
-			dst = append(dst, '\r')
-		case 't':
-			dst = append(dst, '\t')
-		case 'u':
-			r, n := codePoint(text)
-			dst, text = utf8.AppendRune(dst, r), text[n:]
-			continue
-		default:
-			dst = append(dst, c)
-		}
-		text = text[2:]
-	}
-}
-
-// codePoint decodes the \uXXXX with which text begins, together with the second half of its surrogate pair if it has one,
-// and returns how many bytes it took.
-func codePoint(text []byte) (r rune, n int) {
-	r = hex4(text[2:])
-	if !utf16.IsSurrogate(r) {
-		return r, 6
-	}
-	if len(text) >= 12 && text[6] == '\\' && text[7] == 'u' {
-		if pair := utf16.DecodeRune(r, hex4(text[8:])); pair != utf8.RuneError {
-			return pair, 12
-		}
-	}
-	return utf8.RuneError, 6
-}
-
-// hex4 returns the value of the four hexadecimal digits with which text begins, or -1.
-func hex4(text []byte) rune {
-	var r rune
-	for _, c := range text[:4] {
-		switch {
-		case c >= '0' && c <= '9':
-			r = r<<4 | rune(c-'0')
-		case c|0x20 >= 'a' && c|0x20 <= 'f':
-			r = r<<4 | rune(c|0x20-'a'+10)
-		default:
-			return -1
-		}
-	}
-	return r
+	s.at = at
 }

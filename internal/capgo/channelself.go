@@ -1,6 +1,10 @@
 package capgo
 
-import "github.com/palier-ota/palier/internal/resolve"
+import (
+	"github.com/palier-ota/palier/internal/resolve"
+
+	"github.com/palier-ota/palier/internal/jsontext"
+)
 
 // The four calls of /channel_self differ in which fields they demand.
 const (
@@ -30,7 +34,7 @@ func (r *Request) ParseChannelQuery(query string) *Refusal {
 // ParseUnset reads a DELETE on /channel_self: from the raw query string if it has one, else from the JSON body, which is
 // where plugins before x.34.0 put it.
 func (r *Request) ParseUnset(query string, body []byte) *Refusal {
-	if query == "" && space(body, 0) < len(body) {
+	if query == "" && jsontext.Space(body, 0) < len(body) {
 		return r.ParseChannel(body)
 	}
 	return r.ParseChannelQuery(query)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/palier-ota/palier/internal/jsontext"
 	"github.com/palier-ota/palier/internal/resolve"
 	"github.com/palier-ota/palier/internal/rollout"
 )
@@ -73,11 +74,11 @@ func (r *Request) readBody(body []byte) *Refusal {
 
 // notObject tells a body that is no JSON from one that is some other JSON value.
 func (r *Request) notObject(body []byte) *Refusal {
-	start := space(body, 0)
+	start := jsontext.Space(body, 0)
 	if start < len(body) && body[start] == '{' {
 		return notJSON()
 	}
-	if end := skip(body, start, 0); end == fail || space(body, end) != len(body) {
+	if end := jsontext.Skip(body, start, 0); end == jsontext.Fail || jsontext.Space(body, end) != len(body) {
 		return notJSON()
 	}
 	return refuse(CodeBody, "the body must be a JSON object", "body", "must be an object")
@@ -370,6 +371,12 @@ func uuid(s string) (upper, ok bool) {
 	}
 	return capital&(0x20*ones) != 0, bad == 0
 }
+
+// Masks for looking at eight bytes at once.
+const (
+	ones = 0x0101010101010101
+	tops = 0x8080808080808080
+)
 
 // notHex returns a non-zero word if any of the eight bytes of w is no hex digit.
 func notHex(w uint64) uint64 {

@@ -3,6 +3,8 @@ package capgo
 import (
 	"strconv"
 	"unsafe"
+
+	"github.com/palier-ota/palier/internal/jsontext"
 )
 
 // Bounds of an event's metadata, in fields and in characters.
@@ -41,18 +43,18 @@ func (o *object) metadata() (map[string]string, *Refusal) {
 // pairs reads an object that the scanner has accepted already; it reports false if a value is no string.
 func (o *object) pairs(b []byte) (map[string]string, bool) {
 	pairs := map[string]string{}
-	i := space(b, 1)
+	i := jsontext.Space(b, 1)
 	for b[i] == '"' {
-		end, verbatim := closing(b, i+1)
+		end, verbatim := jsontext.Closing(b, i+1)
 		key := o.string(b, i+1, end, verbatim)
-		i = space(b, space(b, end+1)+1)
+		i = jsontext.Space(b, jsontext.Space(b, end+1)+1)
 		if b[i] != '"' {
 			return nil, false
 		}
-		end, verbatim = closing(b, i+1)
+		end, verbatim = jsontext.Closing(b, i+1)
 		pairs[key] = o.string(b, i+1, end, verbatim)
-		if i = space(b, end+1); b[i] == ',' {
-			i = space(b, i+1)
+		if i = jsontext.Space(b, end+1); b[i] == ',' {
+			i = jsontext.Space(b, i+1)
 		}
 	}
 	return pairs, true

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"strings"
+
+	"github.com/palier-ota/palier/internal/jsontext"
 )
 
 // field is a key that the protocol knows.
@@ -254,21 +256,21 @@ func (o *object) set(f field, s shape, text string) {
 
 // whole reads a body that must be one JSON object and nothing else.
 func (o *object) whole(b []byte) (ok bool) {
-	i := space(b, 0)
+	i := jsontext.Space(b, 0)
 	if i >= len(b) || b[i] != '{' {
 		return false
 	}
-	if i = o.read(b, i, 0); i == fail {
+	if i = o.read(b, i, 0); i == jsontext.Fail {
 		return false
 	}
-	return space(b, i) == len(b)
+	return jsontext.Space(b, i) == len(b)
 }
 
 // read reads the object whose brace is at i and returns the position after it, or fail. Of equal keys the last one
 // counts.
 func (o *object) read(b []byte, i, depth int) int {
 	o.clear()
-	if i = space(b, i+1); i < len(b) && b[i] == '}' {
+	if i = jsontext.Space(b, i+1); i < len(b) && b[i] == '}' {
 		return i + 1
 	}
 	last := fUnknown
@@ -281,17 +283,17 @@ func (o *object) read(b []byte, i, depth int) int {
 			} else {
 				i = o.value(b, i, f, depth)
 			}
-		} else if f, i = o.key(b, space(b, i)); i != fail {
+		} else if f, i = o.key(b, jsontext.Space(b, i)); i != jsontext.Fail {
 			o.after[last] = f
-			i = o.value(b, space(b, i), f, depth)
+			i = o.value(b, jsontext.Space(b, i), f, depth)
 		}
-		if i == fail {
-			return fail
+		if i == jsontext.Fail {
+			return jsontext.Fail
 		}
 		last = f
 		o.members++
 		if i < len(b) && b[i] != ',' {
-			i = space(b, i)
+			i = jsontext.Space(b, i)
 		}
 		if i >= len(b) || b[i] != ',' {
 			break
@@ -299,7 +301,7 @@ func (o *object) read(b []byte, i, depth int) int {
 		i++
 	}
 	if i >= len(b) || b[i] != '}' {
-		return fail
+		return jsontext.Fail
 	}
 	return i + 1
 }
@@ -307,17 +309,17 @@ func (o *object) read(b []byte, i, depth int) int {
 // key reads a key that was not the expected one, and its colon.
 func (o *object) key(b []byte, i int) (field, int) {
 	if i >= len(b) || b[i] != '"' {
-		return fUnknown, fail
+		return fUnknown, jsontext.Fail
 	}
-	end, verbatim := plain(b, i+1), true
+	end, verbatim := jsontext.Plain(b, i+1), true
 	if end >= len(b) || b[end] != '"' {
-		if end, verbatim = closing(b, i+1); end == fail {
-			return fUnknown, fail
+		if end, verbatim = jsontext.Closing(b, i+1); end == jsontext.Fail {
+			return fUnknown, jsontext.Fail
 		}
 	}
 	f := fieldNamed(o.string(b, i+1, end, verbatim))
-	if i = space(b, end+1); i >= len(b) || b[i] != ':' {
-		return fUnknown, fail
+	if i = jsontext.Space(b, end+1); i >= len(b) || b[i] != ':' {
+		return fUnknown, jsontext.Fail
 	}
 	return f, i + 1
 }
@@ -328,7 +330,7 @@ func (o *object) string(b []byte, i, end int, verbatim bool) string {
 		return view(b, i, end)
 	}
 	from := len(o.scratch)
-	o.scratch = unescape(o.scratch, b[i:end])
+	o.scratch = jsontext.Unescape(o.scratch, b[i:end])
 	return view(o.scratch, from, len(o.scratch))
 }
 
@@ -337,18 +339,18 @@ func (o *object) value(b []byte, i int, f field, depth int) int {
 	if i < len(b) && b[i] == '"' {
 		return o.textAt(b, i+1, f)
 	}
-	return o.otherValue(b, space(b, i), f, depth)
+	return o.otherValue(b, jsontext.Space(b, i), f, depth)
 }
 
 // textAt reads the string whose text starts at i.
 func (o *object) textAt(b []byte, i int, f field) int {
 	end := i
-	for { // what plain does, without the call
+	for { // what jsontext.Plain does, without the call
 		if len(b)-end < 8 {
-			end = plain(b, end)
+			end = jsontext.Plain(b, end)
 			break
 		}
-		if a := alarm(binary.LittleEndian.Uint64(b[end:])); a != 0 {
+		if a := jsontext.Alarm(binary.LittleEndian.Uint64(b[end:])); a != 0 {
 			end += bits.TrailingZeros64(a) >> 3
 			break
 		}
@@ -367,9 +369,9 @@ func (o *object) textAt(b []byte, i int, f field) int {
 
 // hardText reads the string whose text starts at i and has escapes, or characters beyond ASCII, or faults.
 func (o *object) hardText(b []byte, i int, f field) int {
-	end, verbatim := closing(b, i)
-	if end == fail {
-		return fail
+	end, verbatim := jsontext.Closing(b, i)
+	if end == jsontext.Fail {
+		return jsontext.Fail
 	}
 	o.set(f, isText, o.string(b, i, end, verbatim))
 	return end + 1
@@ -377,9 +379,9 @@ func (o *object) hardText(b []byte, i int, f field) int {
 
 // otherValue reads a value that is no string.
 func (o *object) otherValue(b []byte, i int, f field, depth int) int {
-	end := skip(b, i, depth+1)
-	if end == fail {
-		return fail
+	end := jsontext.Skip(b, i, depth+1)
+	if end == jsontext.Fail {
+		return jsontext.Fail
 	}
 	switch b[i] {
 	case 't':

@@ -3,6 +3,8 @@ package capgo
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/palier-ota/palier/internal/jsontext"
 )
 
 // readQuery reads a URL's raw query string, the part after the question mark, as if it were a body: words true and false
@@ -58,10 +60,10 @@ func (o *object) percent(s string) (string, bool) {
 		case '+':
 			o.scratch = append(o.scratch, ' ')
 		case '%':
-			if len(s)-i < 3 || hexDigit(s[i+1]) < 0 || hexDigit(s[i+2]) < 0 {
+			if len(s)-i < 3 || jsontext.HexDigit(s[i+1]) < 0 || jsontext.HexDigit(s[i+2]) < 0 {
 				return "", false
 			}
-			o.scratch = append(o.scratch, byte(hexDigit(s[i+1])<<4|hexDigit(s[i+2])))
+			o.scratch = append(o.scratch, byte(jsontext.HexDigit(s[i+1])<<4|jsontext.HexDigit(s[i+2])))
 			i += 2
 		default:
 			o.scratch = append(o.scratch, s[i])

@@ -3,6 +3,7 @@ package capgo
 import (
 	"strconv"
 
+	"github.com/palier-ota/palier/internal/jsontext"
 	"github.com/palier-ota/palier/internal/rollout"
 )
 
@@ -25,21 +26,21 @@ func (o *object) manifest(b []byte) ([]rollout.ManifestFile, *Refusal) {
 	var files []rollout.ManifestFile
 	seen := map[rollout.ManifestFile]bool{}
 	entries := 0
-	for i := space(b, 1); b[i] != ']'; entries++ {
+	for i := jsontext.Space(b, 1); b[i] != ']'; entries++ {
 		if entries == MaxManifest {
 			return nil, badField(fManifest, "must have at most 5000 entries")
 		}
 		if b[i] != '{' {
 			return nil, badField(fManifest, "must be an array of objects")
 		}
-		i = space(b, o.read(b, i, 1))
+		i = jsontext.Space(b, o.read(b, i, 1))
 		file := rollout.ManifestFile{FileName: o.get(fFileName), FileHash: o.get(fFileHash), DownloadURL: o.get(fDownloadURL)}
 		if file.FileHash != "" && !seen[file] {
 			seen[file] = true
 			files = append(files, file)
 		}
 		if b[i] == ',' {
-			i = space(b, i+1)
+			i = jsontext.Space(b, i+1)
 		}
 	}
 	return files, nil

@@ -3,6 +3,7 @@ package capgo
 import (
 	"strings"
 
+	"github.com/palier-ota/palier/internal/jsontext"
 	"github.com/palier-ota/palier/internal/resolve"
 	"github.com/palier-ota/palier/internal/rollout"
 )
@@ -48,7 +49,7 @@ type Batch struct {
 // is refused when it is bad. An action that the protocol does not know is kept in a batch, which newer plugins send, and
 // refused when single, as on Capgo's server.
 func ParseStats(body []byte) (*Batch, *Refusal) {
-	i := space(body, 0)
+	i := jsontext.Space(body, 0)
 	if i < len(body) && body[i] == '[' {
 		return parseEvents(body, i)
 	}
@@ -77,25 +78,25 @@ func parseSingle(body []byte) (*Batch, *Refusal) {
 func parseEvents(body []byte, i int) (*Batch, *Refusal) {
 	var r Request
 	b := &Batch{}
-	i = space(body, i+1)
+	i = jsontext.Space(body, i+1)
 	for i < len(body) && body[i] != ']' {
 		if len(b.Items) == MaxEvents {
 			return nil, refuse(CodeBody, "too many events", "body", "at most 2000 events a request")
 		}
 		b.Items = append(b.Items, Item{})
 		item := &b.Items[len(b.Items)-1]
-		if i = b.element(&r, body, i, item); i == fail {
+		if i = b.element(&r, body, i, item); i == jsontext.Fail {
 			return nil, notJSON()
 		}
-		if i = space(body, i); i < len(body) && body[i] == ',' {
-			if i = space(body, i+1); i < len(body) && body[i] == ']' {
+		if i = jsontext.Space(body, i); i < len(body) && body[i] == ',' {
+			if i = jsontext.Space(body, i+1); i < len(body) && body[i] == ']' {
 				return nil, notJSON()
 			}
 		} else if i < len(body) && body[i] != ']' {
 			return nil, notJSON()
 		}
 	}
-	if i >= len(body) || space(body, i+1) != len(body) {
+	if i >= len(body) || jsontext.Space(body, i+1) != len(body) {
 		return nil, notJSON()
 	}
 	if b.AppID == "" && len(b.Items) > 0 {
@@ -108,10 +109,10 @@ func parseEvents(body []byte, i int) (*Batch, *Refusal) {
 func (b *Batch) element(r *Request, body []byte, i int, item *Item) int {
 	if body[i] != '{' {
 		item.Refusal = badApp()
-		return skip(body, i, 1)
+		return jsontext.Skip(body, i, 1)
 	}
 	end := r.object.read(body, i, 1)
-	if end != fail {
+	if end != jsontext.Fail {
 		b.take(r, item)
 	}
 	return end
