@@ -50,10 +50,10 @@ func newFunction(t *testing.T) (*onlambda.Handler, *full) {
 		t.Fatal(err)
 	}
 	out := &full{Stream: log}
-	h := newHandler(device.Config{
+	h := onlambda.New(device.Config{
 		Apps: store.Apps{Store: db, NewID: store.NewULID(rand.Reader)}, Devices: store.Devices{Store: db}, Stream: out,
 		Now: now, Log: slog.New(slog.DiscardHandler), Frozen: true,
-	})
+	}, paths()...)
 	t.Cleanup(func() {
 		h.Devices.Close()
 		if err := errors.Join(log.Close(), db.Close()); err != nil {
@@ -151,7 +151,7 @@ func TestPagesMayAsk(t *testing.T) {
 func TestAnswersOnlyWhatItIsFor(t *testing.T) {
 	h, _ := newFunction(t)
 	for path, status := range map[string]int{
-		device.PathHealth: 200, device.PathStats: 200, device.PathUpdates: 404, device.PathChannelSelf: 404, device.PathManifestSize: 404,
+		device.PathHealth: 404, device.PathStats: 200, device.PathUpdates: 404, device.PathChannelSelf: 404, device.PathManifestSize: 404,
 	} {
 		if a := ask(t, h, "GET", path, ""); a.StatusCode != status {
 			t.Errorf("GET %s: %d %s", path, a.StatusCode, a.Body)

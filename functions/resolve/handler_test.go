@@ -13,6 +13,7 @@ import (
 
 	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/device/devicetest"
+	"github.com/palier-ota/palier/internal/device/onlambda"
 	"github.com/palier-ota/palier/internal/store"
 	storesqlite "github.com/palier-ota/palier/internal/store/sqlite"
 	streamsqlite "github.com/palier-ota/palier/internal/stream/sqlite"
@@ -29,10 +30,10 @@ func TestAnswersOnlyWhatItIsFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := newHandler(device.Config{
+	h := onlambda.New(device.Config{
 		Apps: store.Apps{Store: db, NewID: store.NewULID(rand.Reader)}, Devices: store.Devices{Store: db}, Stream: log,
 		Now: now, Log: slog.New(slog.DiscardHandler), Frozen: true,
-	})
+	}, paths()...)
 	defer func() {
 		h.Devices.Close()
 		if err := errors.Join(log.Close(), db.Close()); err != nil {

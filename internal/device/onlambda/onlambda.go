@@ -27,6 +27,11 @@ type Handler struct {
 	requests sync.Pool // of *apigateway.Request
 }
 
+// New returns a Handler that answers the paths with a Service of its own.
+func New(c device.Config, paths ...string) *Handler {
+	return &Handler{Devices: device.New(c), Paths: paths}
+}
+
 // Invoke answers one event. It fails when the event is none of an HTTP API.
 func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	r, ok := h.requests.Get().(*apigateway.Request)
@@ -66,9 +71,9 @@ func encode(a device.Answer) []byte {
 	return apigateway.AppendResponse(make([]byte, 0, 512+2*len(a.Body)), a.Status, headers, a.Body)
 }
 
-// Prefetching bounds.
+// Bounds of Prefetch.
 const (
-	prefetched      = 16 // apps
+	prefetchApps    = 16
 	prefetchTimeout = 5 * time.Second
 )
 
@@ -79,7 +84,7 @@ func (h *Handler) Prefetch(provisioned bool, failed func(error)) {
 	load := func() {
 		ctx, cancel := context.WithTimeout(context.Background(), prefetchTimeout)
 		defer cancel()
-		if err := h.Devices.Prefetch(ctx, prefetched); err != nil {
+		if err := h.Devices.Prefetch(ctx, prefetchApps); err != nil {
 			failed(err)
 		}
 	}

@@ -40,13 +40,10 @@ func newHandler(t *testing.T) (*onlambda.Handler, store.Store, *streamsqlite.Str
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &onlambda.Handler{
-		Devices: device.New(device.Config{
-			Apps: store.Apps{Store: db, NewID: store.NewULID(rand.Reader)}, Devices: store.Devices{Store: db}, Stream: log,
-			Now: now, Log: slog.New(slog.DiscardHandler), Frozen: true,
-		}),
-		Paths: []string{device.PathUpdates, device.PathChannelSelf, device.PathStats, device.PathTelemetry, device.PathHealth},
-	}
+	h := onlambda.New(device.Config{
+		Apps: store.Apps{Store: db, NewID: store.NewULID(rand.Reader)}, Devices: store.Devices{Store: db}, Stream: log,
+		Now: now, Log: slog.New(slog.DiscardHandler), Frozen: true,
+	}, device.PathUpdates, device.PathChannelSelf, device.PathStats, device.PathTelemetry, device.PathHealth)
 	t.Cleanup(func() {
 		h.Devices.Close()
 		if err := errors.Join(log.Close(), db.Close()); err != nil {
@@ -123,7 +120,7 @@ func TestAnswers(t *testing.T) {
 		{"another method", "PUT", "/updates", "", vectors[0].Body, 405, "method_not_allowed", "", ""},
 		{"too large", "POST", "/updates", "", strings.Repeat(" ", 70_000), 400, "too large", "", ""},
 		{"patience", "POST", "/updates", "", strings.Replace(vectors[0].Body, "com.golden.channels", "com.golden.nobody", 1), 429, "on_premise_app", "Retry-After", "300"},
-		{"the query", "GET", "/channel_self", "app_id=com.golden.channels&device_id=3ad0fac0-0ed2-acf2-c604-abd2332c482c&platform=ios&is_emulator=false&is_prod=true&version_build=1.0.0&key_id=", "", 200, `[`, "", ""},
+		{"the query", "GET", "/channel_self", channelsQuery, "", 200, `[`, "", ""},
 		{"a page asks", "OPTIONS", "/telemetry", "", "", 200, `"ok"`, "Access-Control-Allow-Origin", "*"},
 		{"a page is refused", "POST", "/telemetry", "", "{}", 400, `"error"`, "Access-Control-Allow-Origin", "*"},
 	} {
@@ -173,9 +170,16 @@ func TestNothingIsLeftWhenTheAnswerIsHandedOver(t *testing.T) {
 	}
 }
 
+// channelsQuery lists the channels that a device may choose, for which the Snapshot is enough.
+const channelsQuery = "app_id=com.golden.channels&device_id=3ad0fac0-0ed2-acf2-c604-abd2332c482c&platform=ios&is_emulator=false&is_prod=true&version_build=1.0.0&key_id="
+
 func TestPrefetch(t *testing.T) {
 	for _, provisioned := range []bool{true, false} {
 		h, db, _, _ := newHandler(t)
+		listed := store.Item{Key: store.Key{PK: "APPS", SK: "com.golden.channels"}, Version: 1}
+		if err := db.Write(t.Context(), store.Put(listed, store.Always())); err != nil {
+			t.Fatal(err)
+		}
 		var failures atomic.Int64
 		h.Prefetch(provisioned, func(err error) { failures.Add(1) })
 		if a := ask(t, h, request("GET", device.PathHealth, "", "")); a.StatusCode != 200 || failures.Load() != 0 {
@@ -184,8 +188,16 @@ func TestPrefetch(t *testing.T) {
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
+		if provisioned {
+			if a := ask(t, h, request("GET", device.PathChannelSelf, channelsQuery, "")); !strings.HasPrefix(a.Body, "[") {
+				t.Errorf("the snapshot was not there before the first request: %s", a.Body)
+			}
+		}
 		failed := make(chan error, 1)
 		h.Prefetch(provisioned, func(err error) { failed <- err })
+		if provisioned && len(failed) == 0 {
+			t.Error("Prefetch came back before it was done")
+		}
 		if err := <-failed; err == nil {
 			t.Errorf("provisioned %t: a store that is gone was not told of", provisioned)
 		}
