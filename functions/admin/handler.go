@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -31,13 +30,7 @@ func newHandler(c admin.Config, first *[sha256.Size]byte) (*handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the operators' service: %w", err)
 	}
-	dated := func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Date", c.Now().UTC().Format(http.TimeFormat)) // the clock that all times in the answer are of
-		operators.Handler().ServeHTTP(w, r)
-	}
-	return &handler{
-		operators: operators, answer: apigateway.Serve(http.HandlerFunc(dated), c.Log), log: c.Log, first: first,
-	}, nil
+	return &handler{operators: operators, answer: apigateway.Serve(operators.Handler(), c.Log), log: c.Log, first: first}, nil
 }
 
 // Invoke answers one event. It fails when the event is none of an HTTP API.

@@ -62,8 +62,9 @@ type cloud struct {
 	log string // the file that it and the functions log to
 }
 
-// startCloud starts a cloud for the test, which runs beside others from then on: they wait more than they work. A policy that does not suffice fails it. Batches are gathered for a second at
-// most, if o does not say otherwise.
+// startCloud starts a cloud for the test, which runs beside others from then on, since clouds wait more than they work. A
+// call that the template's policies deny fails the test. Batches are gathered for a second at most, if o does not say
+// otherwise.
 func startCloud(t *testing.T, o cloudlocal.Options) *cloud {
 	t.Helper()
 	t.Parallel()

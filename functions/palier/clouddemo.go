@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -58,7 +59,10 @@ func followOnCloud(ctx context.Context, operator *connection, t *teller, bundle 
 			t.say("%s", line)
 		}
 		if l.Rollout.State == rollout.Paused {
-			return takeBack(ctx, operator, t, l.Rollout)
+			if err := takeBack(ctx, operator, t, l.Rollout); err != nil {
+				return err
+			}
+			continue // the next look tells how it ended
 		}
 		if !l.Rollout.State.Live() {
 			return nil
@@ -75,7 +79,12 @@ func takeBack(ctx context.Context, operator *connection, t *teller, r admin.Roll
 		return err
 	}
 	in := map[string]string{"reason": "seen enough"}
-	if err := operator.send(ctx, http.MethodPost, appPath(demoApp, "rollouts", r.ID, string(rollout.VerbRollback)), in, nil); err != nil {
+	err := operator.send(ctx, http.MethodPost, appPath(demoApp, "rollouts", r.ID, string(rollout.VerbRollback)), in, nil)
+	var refused *apiError
+	if errors.As(err, &refused) && refused.Code == rollout.CodeRolloutEnded {
+		return nil // the judge was first
+	}
+	if err != nil {
 		return fmt.Errorf("rolling %s back: %w", r.Bundle, err)
 	}
 	t.say("a person looks and takes %s back", r.Bundle)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/palier-ota/palier/internal/admin"
 	"github.com/palier-ota/palier/internal/cloudlocal"
 )
 
@@ -139,7 +140,9 @@ func cloudToken(home string) (token, where string, err error) {
 	if token := os.Getenv("PALIER_TOKEN"); token != "" {
 		return token, "in PALIER_TOKEN", nil
 	}
-	token = "plr_" + rand.Text()
+	if token, err = admin.DrawSecret(rand.Reader); err != nil {
+		return "", "", err
+	}
 	path := filepath.Join(home, tokenFile)
 	if err := replaceFile(path, []byte(token+"\n")); err != nil {
 		return "", "", fmt.Errorf("storing the first admin token: %w", err)

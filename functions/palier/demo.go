@@ -152,14 +152,7 @@ func (s *server) command(args string) string {
 
 // pass waits until d of the clock has passed.
 func (s *server) pass(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(s.clock.Real(d, 0))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	return sleep(ctx, s.clock.Real(d, 0))
 }
 
 // follow starts a rollout and tells its transitions until it is over or paused by the judge.

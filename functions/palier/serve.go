@@ -213,7 +213,6 @@ func (s *server) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasPrefix(r.URL.Path, "/api/"):
-			w.Header().Set("Date", s.clock.Now().UTC().Format(http.TimeFormat)) // the clock that all times in the answer are of
 			operators.ServeHTTP(w, r)
 		case r.URL.Path == "/metrics":
 			metrics.ServeHTTP(w, r)

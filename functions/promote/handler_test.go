@@ -157,6 +157,17 @@ func (h hanging) Get(ctx context.Context, k store.Key, c store.Consistency) (sto
 	return h.Store.Get(ctx, k, c)
 }
 
+// TestASlowRolloutIsNoLackOfTime has one rollout run into its own limit while the tick has time left.
+func TestASlowRolloutIsNoLackOfTime(t *testing.T) {
+	w := newWorld(t)
+	w.schedule("com.example.due", start.Add(time.Minute))
+	w.schedule("com.example.later", start.Add(24*time.Hour))
+	w.on(broken{w.store, "APP#com.example.due", context.DeadlineExceeded})
+	if err := w.Tick(t.Context()); err != nil || w.counted["RolloutFailures"] != 1 {
+		t.Errorf("tick: %v, counted %v", err, w.counted)
+	}
+}
+
 func TestATickEndsBeforeItsTimeIsOverAndSaysSo(t *testing.T) {
 	w := newWorld(t)
 	w.schedule("com.example.due", start.Add(time.Minute))

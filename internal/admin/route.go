@@ -120,7 +120,11 @@ func (s *Service) route(version string) error {
 	if s.spec, err = json.Marshal(r.api.OpenAPI()); err != nil {
 		return fmt.Errorf("describing the API: %w", err)
 	}
-	s.handler = s.outside(mux)
+	outside := s.outside(mux)
+	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat)) // the clock that all times in the answer are of
+		outside.ServeHTTP(w, r)
+	})
 	return nil
 }
 

@@ -78,7 +78,7 @@ func benchmarkEvent(b *testing.B, random *rand.Rand, device int, n int64) []byte
 	e := telemetry.Event{
 		App: "com.example.shop", Device: telemetry.Fingerprint(fmt.Sprint("device-", device)), Version: "1.3.0", Platform: "android",
 		Time:      (epochHour+n/100_000)*hourMillis + n%100_000,
-		Exposures: []telemetry.Exposure{{Rollout: "01JDXXXXXXXXXXXXXXXXXXXXXX", Arm: 1 + rollout.Arm(device%2)}},
+		Exposures: []telemetry.Exposure{{Rollout: "01JD0000000000000000000000", Arm: 1 + rollout.Arm(device%2)}},
 	}
 	if random.IntN(50) == 0 {
 		e.Kind, e.Action = telemetry.KindAction, "app_crash"

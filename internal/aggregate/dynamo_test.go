@@ -10,10 +10,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-
 	"github.com/palier-ota/palier/internal/aggregate"
 	"github.com/palier-ota/palier/internal/cloudlocal/component/componenttest"
 	"github.com/palier-ota/palier/internal/store/dynamo"
@@ -25,20 +21,7 @@ func TestMain(m *testing.M) { os.Exit(componenttest.Main(m)) }
 // newTable returns a store in a DynamoDB table of its own.
 func newTable(t *testing.T, o dynamo.Options) *dynamo.Store {
 	t.Helper()
-	client, name := componenttest.DynamoDBClient(t), componenttest.Name("aggregate")
-	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
-		TableName: &name, BillingMode: types.BillingModePayPerRequest,
-		KeySchema: []types.KeySchemaElement{
-			{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange},
-		},
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: aws.String("pk"), AttributeType: types.ScalarAttributeTypeS}, {AttributeName: aws.String("sk"), AttributeType: types.ScalarAttributeTypeS},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dynamo.New(client, name, o)
+	return dynamo.New(componenttest.DynamoDBClient(t), componenttest.Table(t), o)
 }
 
 // TestPushingToDynamoDBCountsWhatPullingFromSQLiteCounts folds one log twice: pulled into SQLite, and pushed by several

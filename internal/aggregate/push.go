@@ -32,7 +32,6 @@ func slotName(slot int) string { return fmt.Sprintf("s%02d", slot) }
 
 // Result is what FoldBatch did.
 type Result struct {
-	Folded int      // events decoded and handed to their slots
 	Poison []Poison // records that cannot be decoded and were not counted, in the order of the batch
 	// Unsafe is, when FoldBatch failed, the position of the first record that may not be counted: all records before it
 	// are, except for the Poison. It is "" when FoldBatch returned without error.
@@ -60,7 +59,6 @@ func (a *Aggregator) FoldBatch(ctx context.Context, batch []stream.Delivered) (R
 			result.Poison = append(result.Poison, Poison{i, err})
 			continue
 		}
-		result.Folded++
 		slots[Slot(event.Device)].add(i, event)
 	}
 	errs := a.foldSlots(ctx, slots[:])

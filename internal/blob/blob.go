@@ -52,9 +52,8 @@ var (
 
 // Info is what a List says of an object.
 type Info struct {
-	Key      string
-	Size     int64 // bytes
-	Modified time.Time
+	Key  string
+	Size int64 // bytes
 }
 
 // Request is an HTTP request that its holder may send, once or more, before it expires. All of Header must be sent as

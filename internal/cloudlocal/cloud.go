@@ -183,7 +183,7 @@ func (c *Cloud) schedule(f template.Function) *schedule {
 // tickOf is the event of one tick of a function's schedule.
 func tickOf(f template.Function, at time.Time) ([]byte, error) {
 	arn := "arn:aws:scheduler:" + template.Region + ":" + template.Account + ":schedule/default/" + f.Name
-	return scheduled(uuid(), arn, template.Region, template.Account, at)
+	return scheduled(runtimeapi.NewID(), arn, template.Region, template.Account, at)
 }
 
 // Tick invokes a scheduled function once, beside its schedule, and returns what it answered. It fails when the function

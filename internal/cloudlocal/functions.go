@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -125,7 +124,7 @@ func (c *Cloud) mapping(f template.Function) (*source.Mapping, error) {
 		return nil, fmt.Errorf("function %s: a parallelization factor is not emulated", f.ID)
 	}
 	m := &source.Mapping{
-		ID: uuid(), Region: template.Region, StreamARN: s.ARN, FunctionARN: f.ARN, RoleARN: f.RoleARN, NewID: uuid,
+		ID: runtimeapi.NewID(), Region: template.Region, StreamARN: s.ARN, FunctionARN: f.ARN, RoleARN: f.RoleARN, NewID: runtimeapi.NewID,
 		Stream: c.kinesisAs(f.ID), From: source.Position(s.StartingPosition), BatchSize: s.BatchSize,
 		BatchingWindow: c.shortened(s.Window), MaximumRetryAttempts: s.MaxRetries, MaximumRecordAge: max(0, s.MaxAge),
 		Bisect: s.Bisect, ReportItemFailures: s.ReportItemFailures, Poll: streamPoll, Log: c.options.Log,
@@ -165,12 +164,4 @@ func (c *Cloud) bucketOf(arn string) (string, error) {
 // shortened is how long a time of the template that people would wait for lasts when the clock runs faster.
 func (c *Cloud) shortened(d time.Duration) time.Duration {
 	return c.Clock.Real(d, min(d, shortest))
-}
-
-// uuid returns a random UUID, version 4.
-func uuid() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

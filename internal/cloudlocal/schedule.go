@@ -65,6 +65,7 @@ func (s *schedule) fire(ctx context.Context, tick time.Time) {
 			s.log.Error("a scheduled function failed", "error", result.FunctionError, "payload", string(result.Payload))
 			if failures > s.retries {
 				s.dropped.Add(1)
+				s.log.Error("a scheduled event is dropped")
 				return
 			}
 			wait = s.retry << (failures - 1)
@@ -74,6 +75,7 @@ func (s *schedule) fire(ctx context.Context, tick time.Time) {
 		select {
 		case <-ctx.Done():
 			s.dropped.Add(1)
+			s.log.Error("a scheduled event is dropped")
 			return
 		case <-time.After(wait):
 		}

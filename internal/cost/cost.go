@@ -13,6 +13,8 @@ import (
 	"math"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/palier-ota/palier/internal/aggregate"
 )
 
 //go:embed prices.yaml
@@ -159,7 +161,7 @@ const (
 	monthHours   = 30 * 24.0
 	gigabyte     = 1 << 30
 	kilobyte     = 1 << 10
-	slots        = 16   // of the fold
+	slots        = aggregate.Slots
 	shards       = 4    // of an on-demand stream; a batch comes of one, so it has a quarter of the slots
 	batchRecords = 1000 // after which a batch does not wait for the window to end
 	ttlSeconds   = 10.0 // of a Snapshot
@@ -231,14 +233,13 @@ func Month(p Prices, units Units, u Usage) []Line {
 
 // streamLines prices the telemetry stream.
 func streamLines(p Prices, units Units, u Usage, t traffic) []Line {
-	records := t.notes*units.Note.Records + t.batches*units.Stats.Records
 	kept := max(0, u.Retention-keptFree)
 	if u.Shards > 0 {
 		hours := u.Shards * monthHours
 		longer := hours * min(1, kept) // priced by the shard, however much longer
 		return []Line{
 			{"Kinesis, shards", hours, "hours", hours * p.KinesisShardHour},
-			{"Kinesis, puts", records, "records", p.KinesisPut.of(records)},
+			{"Kinesis, puts", t.folded, "records", p.KinesisPut.of(t.folded)},
 			{"Kinesis, retention", longer, "hours", longer * p.KinesisKeptShard},
 		}
 	}
@@ -297,7 +298,7 @@ func ParseUnits(text []byte) (Units, error) {
 		return Units{}, fmt.Errorf("reading the units per call: %w", err)
 	}
 	if u.Stats.Records <= 0 {
-		return Units{}, fmt.Errorf("reading the units per call: stats.records must be above 0")
+		return Units{}, errors.New("reading the units per call: stats.records must be above 0")
 	}
 	return u, nil
 }

@@ -14,9 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/goccy/go-yaml"
 
 	"github.com/palier-ota/palier/internal/aggregate"
@@ -51,19 +48,7 @@ type meter struct {
 
 func newMeter(t *testing.T) *meter {
 	m := &meter{t: t, at: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), rollout: "01M0000000000000000000000A"}
-	client, table := componenttest.DynamoDBClient(t), componenttest.Name("units")
-	if _, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
-		TableName: &table, BillingMode: types.BillingModePayPerRequest,
-		KeySchema: []types.KeySchemaElement{
-			{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange},
-		},
-		AttributeDefinitions: []types.AttributeDefinition{
-			{AttributeName: aws.String("pk"), AttributeType: types.ScalarAttributeTypeS},
-			{AttributeName: aws.String("sk"), AttributeType: types.ScalarAttributeTypeS},
-		},
-	}); err != nil {
-		t.Fatal(err)
-	}
+	client, table := componenttest.DynamoDBClient(t), componenttest.Table(t)
 	m.store = metered{dynamo.New(client, table, dynamo.Options{Now: m.now, Consumed: m.consumed}), m}
 	m.apps = store.Apps{Store: m.store, NewID: store.NewULID(rand.Reader)}
 	m.seed()

@@ -121,7 +121,7 @@ func (s *Service) Stats() Stats {
 	return out
 }
 
-// Totals yields what a host reports as metrics: each total that is not 0, by name.
+// Totals yields what a host reports as metrics: the totals, by name.
 func (s *Service) Totals(yield func(name string, total int64) bool) {
 	st := s.Stats()
 	checks := int64(0)
@@ -136,7 +136,7 @@ func (s *Service) Totals(yield func(name string, total int64) bool) {
 		{"Events", st.Events}, {"UnknownEvents", st.UnknownEvents}, {"Overloads", st.Overloads},
 		{"ChecksNoted", st.ChecksNoted}, {"ChecksDropped", st.ChecksDropped},
 	} {
-		if t.total != 0 && !yield(t.name, t.total) {
+		if !yield(t.name, t.total) {
 			return
 		}
 	}

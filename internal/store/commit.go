@@ -42,7 +42,7 @@ func (a Apps) Commit(ctx context.Context, before, after rollout.State, events []
 	changed := diffDevices(before, after)
 	after.Revision, after.Generation = base+1, before.Generation
 	after.Owned = resolve.WithOwned(mergeOwned(before.Owned, after.Owned), withChannel(changed)...)
-	snapshot, err := a.pack(after)
+	snapshot, err := a.packSnapshot(after)
 	if err != nil {
 		return fail(err)
 	}

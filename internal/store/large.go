@@ -19,11 +19,11 @@ const (
 	// largeFrom is the size of an item above which its Spec goes to Blobs, if there are any: some way below
 	// MaxItemBytes, so that an app that grows does not fail on its way there.
 	largeFrom = 380_000
-	// MaxSnapshotBytes is the most that a Snapshot in Blobs may have, compressed.
-	MaxSnapshotBytes = 4 << 20
-	// MaxSpecBytes is the most that a Snapshot may have as JSON, wherever it is: a process of 256 MB must be able to
+	// maxSnapshotBytes is the most that a Snapshot in Blobs may have, compressed.
+	maxSnapshotBytes = 4 << 20
+	// maxSpecBytes is the most that a Snapshot may have as JSON, wherever it is: a process of 256 MB must be able to
 	// compile a new one while the old one answers.
-	MaxSpecBytes = 32 << 20
+	maxSpecBytes = 32 << 20
 )
 
 // Blobs keeps what is too large for an item. Every blob.Store is one.
@@ -53,47 +53,47 @@ func objectKey(app string, revision int64, data []byte) string {
 	return fmt.Sprintf("snapshots/%s/%d-%x", app, revision, sha256.Sum256(data))
 }
 
-// packed is a Snapshot on its way into the store.
-type packed struct {
+// packedSnapshot is a Snapshot on its way into the store.
+type packedSnapshot struct {
 	item   Item
 	object []byte // what the item refers to; nil when it holds everything
 }
 
-// pack compiles the Snapshot of a State. It fails with an UnservableError or a TooLargeError.
-func (a Apps) pack(state rollout.State) (packed, error) {
+// packSnapshot makes a State's Snapshot ready to be stored, after checking that it compiles. It fails with an UnservableError or a TooLargeError.
+func (a Apps) packSnapshot(state rollout.State) (packedSnapshot, error) {
 	spec := resolve.NewSpec(state)
 	if _, err := resolve.Compile(spec); err != nil {
-		return packed{}, &UnservableError{Cause: err}
+		return packedSnapshot{}, &UnservableError{Cause: err}
 	}
 	text, err := json.Marshal(spec)
 	if err != nil {
-		return packed{}, fmt.Errorf("encoding the snapshot: %w", err)
+		return packedSnapshot{}, fmt.Errorf("encoding the snapshot: %w", err)
 	}
 	value, err := compress(text)
 	if err != nil {
-		return packed{}, fmt.Errorf("compressing the snapshot: %w", err)
+		return packedSnapshot{}, fmt.Errorf("compressing the snapshot: %w", err)
 	}
 	item := Item{Key: snapshotKey(state.App.ID), Version: state.Revision, Value: value}
 	if most, size := a.excess(len(text), item); most > 0 {
-		return packed{}, &TooLargeError{What: "the app's snapshot", Bytes: size, Most: most, Hint: heaviest(spec)}
+		return packedSnapshot{}, &TooLargeError{What: "the app's snapshot", Bytes: size, Most: most, Hint: heaviest(spec)}
 	}
 	if a.Large == nil || itemSize(item) <= largeFrom {
-		return packed{item: item}, nil
+		return packedSnapshot{item: item}, nil
 	}
 	item.Value = []byte(referenceMark + objectKey(state.App.ID, state.Revision, value))
-	return packed{item, value}, nil
+	return packedSnapshot{item, value}, nil
 }
 
 // excess returns the limit that a Snapshot breaks with the size that breaks it; zeros when it breaks none. Its Spec has
 // textBytes, and item would hold it.
 func (a Apps) excess(textBytes int, item Item) (most, size int) {
 	switch size := itemSize(item); {
-	case textBytes > MaxSpecBytes:
-		return MaxSpecBytes, textBytes
+	case textBytes > maxSpecBytes:
+		return maxSpecBytes, textBytes
 	case a.Large == nil && size > MaxItemBytes:
 		return MaxItemBytes, size
-	case len(item.Value) > MaxSnapshotBytes:
-		return MaxSnapshotBytes, len(item.Value)
+	case len(item.Value) > maxSnapshotBytes:
+		return maxSnapshotBytes, len(item.Value)
 	}
 	return 0, 0
 }
@@ -101,12 +101,11 @@ func (a Apps) excess(textBytes int, item Item) (most, size int) {
 // exchange carries out write, which stores next in the place of the app's Snapshot. The object of next is there before
 // any reader can hear of it. The object of the Snapshot that it replaces goes afterwards: whoever still holds that
 // Snapshot's item finds nothing and has to read it anew. Failing to remove it does no harm but to the bill.
-func (a Apps) exchange(ctx context.Context, next packed, write func() error) error {
+func (a Apps) exchange(ctx context.Context, next packedSnapshot, write func() error) error {
 	if a.Large == nil {
 		return write()
 	}
-	at := next.item.Key
-	former, err := a.object(ctx, at)
+	former, err := a.object(ctx, next.item.Key)
 	if err != nil {
 		return err
 	}
@@ -123,7 +122,7 @@ func (a Apps) exchange(ctx context.Context, next packed, write func() error) err
 
 // writeReferring stores the object of next and then carries out write. When somebody else was first, the object is
 // removed again.
-func (a Apps) writeReferring(ctx context.Context, next packed, write func() error) error {
+func (a Apps) writeReferring(ctx context.Context, next packedSnapshot, write func() error) error {
 	key := reference(next.item.Value)
 	if err := a.Large.Put(ctx, key, next.object); err != nil {
 		return fmt.Errorf("%w: storing %s: %w", ErrUnavailable, key, err)

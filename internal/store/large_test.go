@@ -25,7 +25,7 @@ func TestExpandingStops(t *testing.T) {
 func TestSnapshotLimits(t *testing.T) {
 	k := snapshotKey("a.b")
 	keyBytes := len(k.PK) + len(k.SK)
-	zeros := make([]byte, MaxSnapshotBytes+1)
+	zeros := make([]byte, maxSnapshotBytes+1)
 	for _, c := range []struct {
 		what        string
 		large       bool
@@ -35,11 +35,11 @@ func TestSnapshotLimits(t *testing.T) {
 		{"small", false, 1000, 1000, 0, 0},
 		{"an item's worth", false, 1 << 20, MaxItemBytes - keyBytes, 0, 0},
 		{"more than an item's worth", false, 1 << 20, MaxItemBytes - keyBytes + 1, MaxItemBytes, MaxItemBytes + 1},
-		{"expands to too much", false, MaxSpecBytes + 1, 1000, MaxSpecBytes, MaxSpecBytes + 1},
+		{"expands to too much", false, maxSpecBytes + 1, 1000, maxSpecBytes, maxSpecBytes + 1},
 		{"more than an item's worth, as an object", true, 1 << 20, MaxItemBytes, 0, 0},
-		{"an object's worth", true, MaxSpecBytes, MaxSnapshotBytes, 0, 0},
-		{"more than an object's worth", true, MaxSpecBytes, MaxSnapshotBytes + 1, MaxSnapshotBytes, MaxSnapshotBytes + 1},
-		{"an object that expands to too much", true, MaxSpecBytes + 1, 1000, MaxSpecBytes, MaxSpecBytes + 1},
+		{"an object's worth", true, maxSpecBytes, maxSnapshotBytes, 0, 0},
+		{"more than an object's worth", true, maxSpecBytes, maxSnapshotBytes + 1, maxSnapshotBytes, maxSnapshotBytes + 1},
+		{"an object that expands to too much", true, maxSpecBytes + 1, 1000, maxSpecBytes, maxSpecBytes + 1},
 	} {
 		var a Apps
 		if c.large {

@@ -192,19 +192,6 @@ func (s Shard) Pages(ctx context.Context, app, rolloutID string, from int64) (le
 	return leaves, patches, nil
 }
 
-// Census returns the device records of a rollout.
-func (s Shard) Census(ctx context.Context, app, rolloutID string, limits telemetry.Limits) (*telemetry.Census, error) {
-	leaves, patches, err := s.Pages(ctx, app, rolloutID, 0)
-	if err != nil {
-		return nil, err
-	}
-	census, err := telemetry.OpenCensus(leaves, patches, limits)
-	if err != nil {
-		return nil, s.fail("reading the devices of rollout "+rolloutID, err)
-	}
-	return census, nil
-}
-
 // Tally returns the shard's row of a rollout at k; one that does not exist counts nothing.
 func (s Shard) Tally(ctx context.Context, app, rolloutID string, k telemetry.TallyKey) (telemetry.Tally, error) {
 	item, err := s.Store.Get(ctx, tallyKey(app, rolloutID, s.Name, k), Strong)

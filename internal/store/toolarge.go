@@ -10,7 +10,7 @@ import (
 // TooLargeError says which part of an app cannot be stored, and what to do. It is an ErrTooLarge.
 type TooLargeError struct {
 	What  string // "the app's snapshot", "bundle 1.4.0"
-	Bytes int    // its size, which is the compressed one unless it is over MaxSpecBytes
+	Bytes int    // its size, compressed unless Most is the limit of a Spec's JSON
 	Most  int    // how many would fit
 	Hint  string // the next step
 }

@@ -42,8 +42,8 @@ func compress(text []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// expandValue returns the JSON of a value that encodeValue made, which is at most MaxSpecBytes.
-func expandValue(value []byte) ([]byte, error) { return expandUpTo(value, MaxSpecBytes) }
+// expandValue returns the JSON of a value that encodeValue made, which is at most maxSpecBytes.
+func expandValue(value []byte) ([]byte, error) { return expandUpTo(value, maxSpecBytes) }
 
 // expandUpTo refuses what expands to more than so many bytes, before it is held in memory.
 func expandUpTo(value []byte, most int64) ([]byte, error) {

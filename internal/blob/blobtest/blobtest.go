@@ -186,8 +186,8 @@ func testList(t *testing.T, s blob.Store) {
 		}
 	}
 	infos, err := s.List(t.Context(), "c/", "", 1)
-	if err != nil || len(infos) != 1 || infos[0].Size != 8 || time.Since(infos[0].Modified).Abs() > time.Hour {
-		t.Errorf("got %+v, %v; want c/d with 8 bytes, of now", infos, err)
+	if err != nil || len(infos) != 1 || infos[0].Size != 8 {
+		t.Errorf("got %+v, %v; want c/d with 8 bytes", infos, err)
 	}
 }
 

@@ -238,7 +238,7 @@ func (l *listing) add(key string) {
 	if err != nil {
 		return // was deleted since
 	}
-	l.found = append(l.found, blob.Info{Key: key, Size: info.Size() - headBytes, Modified: info.ModTime()})
+	l.found = append(l.found, blob.Info{Key: key, Size: info.Size() - headBytes})
 }
 
 // Close releases the folder.

@@ -113,7 +113,7 @@ func TestNothingOutside(t *testing.T) {
 	if left, err := os.ReadDir(outside); err != nil || len(left) > 0 {
 		t.Errorf("outside there is %v, %v", left, err)
 	}
-	if err := os.WriteFile(filepath.Join(outside, "key#"), head{contentType: "text/plain"}.bytes(), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(outside, "key#"), head{digest: sha256.Sum256(nil), contentType: "text/plain"}.bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.Get(t.Context(), "link/key"); err == nil {

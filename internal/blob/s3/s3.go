@@ -149,7 +149,7 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]bl
 				continue // somebody else's, such as the mark of a folder that was made in a console
 			}
 			found = append(found, blob.Info{
-				Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size), Modified: aws.ToTime(o.LastModified),
+				Key: aws.ToString(o.Key), Size: aws.ToInt64(o.Size),
 			})
 		}
 	}

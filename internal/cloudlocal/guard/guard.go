@@ -44,6 +44,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/palier-ota/palier/internal/cloudlocal/component"
 	"github.com/palier-ota/palier/internal/cloudlocal/policy"
 )
 
@@ -111,8 +112,8 @@ func New(o Options) (*Proxy, error) {
 	if err != nil || upstream.Host == "" {
 		return nil, fmt.Errorf("guard %s: upstream %q is not a URL", o.Service, o.Upstream)
 	}
-	o.Region = cmp.Or(o.Region, "us-east-1")
-	o.Account = cmp.Or(o.Account, "000000000000")
+	o.Region = cmp.Or(o.Region, component.Region)
+	o.Account = cmp.Or(o.Account, component.Account)
 	o.PartitionKey = cmp.Or(o.PartitionKey, "pk")
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	p := &Proxy{options: o, draw: rand.New(rand.NewPCG(o.Seed, 0)), record: newRecord()}

@@ -28,7 +28,7 @@ type invocation struct {
 func newInvocation(f Function, payload []byte) *invocation {
 	now := time.Now()
 	return &invocation{
-		id:       uuid(),
+		id:       NewID(),
 		arn:      "arn:aws:lambda:" + cmp.Or(f.Env["AWS_REGION"], "us-east-1") + ":" + account + ":function:" + f.Name,
 		trace:    fmt.Sprintf("Root=1-%08x-%x;Parent=%x;Sampled=0", now.Unix(), random(12), random(8)),
 		deadline: now.Add(f.Timeout),
@@ -36,8 +36,8 @@ func newInvocation(f Function, payload []byte) *invocation {
 	}
 }
 
-// uuid returns a version 4 UUID, which is what Lambda's request ids are.
-func uuid() string {
+// NewID returns a version 4 UUID, which is what AWS's ids of requests and mappings are.
+func NewID() string {
 	b := random(16)
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80

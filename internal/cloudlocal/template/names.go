@@ -3,12 +3,14 @@ package template
 import (
 	"fmt"
 	"strings"
+
+	"github.com/palier-ota/palier/internal/cloudlocal/component"
 )
 
 // The account and region that everything local belongs to.
 const (
-	Account   = "000000000000"
-	Region    = "us-east-1"
+	Account   = component.Account
+	Region    = component.Region
 	partition = "aws"
 )
 

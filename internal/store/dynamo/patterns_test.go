@@ -73,7 +73,7 @@ var patterns = []struct {
 		return err
 	}},
 	{"census of a rollout in a shard, 2 leaves of 100 KB and 10 patches of 4 KB", func(ctx context.Context, s *scene) error {
-		_, err := s.shard.Store.Query(ctx, store.Range{PK: "SEEN#" + shop + "#01R#telemetry#s00"}, store.Strong)
+		_, _, err := s.shard.Pages(ctx, shop, "01R", 0)
 		return err
 	}},
 	{"one row of tallies of a shard", func(ctx context.Context, s *scene) error {

@@ -2,11 +2,8 @@ package dynamo_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"os"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,43 +13,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/palier-ota/palier/internal/cloudlocal/component"
+	"github.com/palier-ota/palier/internal/cloudlocal/component/componenttest"
 	"github.com/palier-ota/palier/internal/store"
 	"github.com/palier-ota/palier/internal/store/dynamo"
 	"github.com/palier-ota/palier/internal/store/storetest"
 )
 
-// server is the DynamoDB Local that all tests share. A table of its own for each keeps them apart.
-var server = sync.OnceValues(func() (*component.Server, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // the first run installs it
-	defer cancel()
-	return component.DynamoDB(ctx, component.Options{})
-})
+func TestMain(m *testing.M) { os.Exit(componenttest.Main(m)) }
 
-// started says that server must be closed.
-var started atomic.Bool
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if started.Load() {
-		if s, err := server(); err == nil {
-			if err := s.Close(); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				code = max(code, 1)
-			}
-		}
-	}
-	os.Exit(code)
-}
-
-// endpoint is the URL of the server.
+// endpoint is the URL of the DynamoDB Local that all tests share. A table of its own for each keeps them apart.
 func endpoint(t testing.TB) string {
 	t.Helper()
-	started.Store(true)
-	s, err := server()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.URL
+	return componenttest.DynamoDB(t).URL
 }
 
 // transport keeps enough connections open for the suite's races.
@@ -67,13 +39,11 @@ func connect(url string, options ...func(*dynamodb.Options)) *dynamodb.Client {
 	}, options...)
 }
 
-var tables atomic.Int64
-
 // newTable makes a table as the template does, and deletes it when the test ends.
 func newTable(t testing.TB) string {
 	t.Helper()
 	client := connect(endpoint(t))
-	name := fmt.Sprintf("test-%d", tables.Add(1))
+	name := componenttest.Name("test")
 	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
 		TableName:   &name,
 		BillingMode: types.BillingModePayPerRequest,

@@ -21,8 +21,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
@@ -126,4 +128,24 @@ func (s *shared) end() {
 	if s.server != nil {
 		_ = s.server.Close()
 	}
+}
+
+// Table makes an empty table of Palier's shape in DynamoDB(tb), with a name of its own, and returns the name.
+func Table(tb testing.TB) string {
+	tb.Helper()
+	name := Name("palier")
+	_, err := DynamoDBClient(tb).CreateTable(tb.Context(), &dynamodb.CreateTableInput{
+		TableName: &name, BillingMode: types.BillingModePayPerRequest,
+		KeySchema: []types.KeySchemaElement{
+			{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("sk"), KeyType: types.KeyTypeRange},
+		},
+		AttributeDefinitions: []types.AttributeDefinition{
+			{AttributeName: aws.String("pk"), AttributeType: types.ScalarAttributeTypeS},
+			{AttributeName: aws.String("sk"), AttributeType: types.ScalarAttributeTypeS},
+		},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return name
 }
