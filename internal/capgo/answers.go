@@ -15,7 +15,13 @@ const builtinBody = `{"version":"` + rollout.Builtin + `"}`
 // Answers holds the answers to update checks under one Snapshot, ready to copy. It is immutable and safe for concurrent
 // use.
 type Answers struct {
-	offers map[*resolve.Bundle]*offers
+	offers []rendered // as Snapshot.Bundles has the bundles
+}
+
+// rendered is what is offered of one bundle.
+type rendered struct {
+	bundle *resolve.Bundle
+	offers offers
 }
 
 // offers is one bundle's offer for each generation of plugins, indexed by what the plugin understands.
@@ -24,15 +30,15 @@ type offers [2][2][]byte // [manifest][link and comment]
 // NewAnswers renders the offers of all bundles of s.
 func NewAnswers(s *resolve.Snapshot) *Answers {
 	bundles := s.Bundles()
-	a := &Answers{offers: make(map[*resolve.Bundle]*offers, len(bundles))}
+	a := &Answers{offers: make([]rendered, len(bundles))}
 	for i := range bundles {
-		a.offers[&bundles[i]] = renderOffers(&bundles[i], s.ExposeMetadata())
+		a.offers[i] = rendered{&bundles[i], renderOffers(&bundles[i], s.ExposeMetadata())}
 	}
 	return a
 }
 
 // renderOffers renders a bundle's distinct offers; generations that are told the same share the bytes.
-func renderOffers(b *resolve.Bundle, expose bool) *offers {
+func renderOffers(b *resolve.Bundle, expose bool) offers {
 	plain := appendOffer(nil, b, false, false)
 	o := offers{{plain, plain}, {plain, plain}}
 	if expose && (b.Link != "" || b.Comment != "") {
@@ -46,7 +52,7 @@ func renderOffers(b *resolve.Bundle, expose bool) *offers {
 			o[1][1] = appendOffer(nil, b, true, true)
 		}
 	}
-	return &o
+	return o
 }
 
 // appendOffer appends an offer of b. No key of it may be called error, kind or message, and no string may be null, since
@@ -95,7 +101,8 @@ func appendManifest(dst []byte, files []rollout.ManifestFile) []byte {
 func (a *Answers) Append(dst []byte, c *resolve.Check, d resolve.Decision) []byte {
 	switch d.Reason {
 	case resolve.Offer:
-		if o := a.offers[d.Bundle]; o != nil {
+		if at := d.Bundle.Index(); at < len(a.offers) && a.offers[at].bundle == d.Bundle {
+			o := &a.offers[at].offers
 			return append(dst, o[index(resolve.SupportsManifest(c.Plugin))][index(resolve.SupportsMetadata(c.Plugin))]...)
 		}
 		d.Reason, d.Kind = resolve.NoBundle, resolve.Failed // a bundle of another Snapshot: offer nothing rather than guess

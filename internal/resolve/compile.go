@@ -98,6 +98,7 @@ func (s *Snapshot) compileBundles(spec *Spec) error {
 	}
 	s.bundles = make([]Bundle, len(sorted))
 	for i := range sorted {
+		s.bundles[i].index = i
 		if err := s.bundles[i].compile(&sorted[i]); err != nil {
 			return within("bundle "+quote(sorted[i].Version), err)
 		}

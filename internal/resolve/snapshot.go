@@ -118,11 +118,15 @@ func sortedBy[T any](list []T, key func(*T) string) (sorted []T, twice string, o
 // Bundle is a compiled BundleSpec.
 type Bundle struct {
 	BundleSpec
+	index     int
 	semver    Version
 	minNative Version // MinUpdateVersion, parsed
 	hasZip    bool    // URL can be fetched: it is http or https
 	stored    bool    // there is something to fetch in principle: a URL of any kind, or a manifest
 }
+
+// Index returns the bundle's place in its Snapshot's Bundles.
+func (b *Bundle) Index() int { return b.index }
 
 // HasZip reports whether the bundle's URL is one that devices can fetch: absolute, http or https.
 func (b *Bundle) HasZip() bool { return b.hasZip }
