@@ -16,19 +16,19 @@ const module = "github.com/palier-ota/palier/"
 // beside names.
 var floors = [][]string{
 	{"internal/rollout", "internal/sqlitefile", "internal/clock", "internal/jsontext"},
-	{"internal/judge", "internal/resolve"},
+	{"internal/judge", "internal/resolve", "internal/seal"},
 	{"internal/telemetry", "internal/capgo", "internal/apigateway"},
-	{"internal/store", "internal/stream", "internal/blob"},
+	{"internal/store", "internal/stream", "internal/blob", "internal/edge"},
 	{"internal/cloud"},
 	{"internal/promote", "internal/device", "internal/aggregate", "internal/deadletter"},
-	{"internal/console", "internal/admin"},
+	{"internal/console", "internal/admin", "internal/relay"},
 	{"functions"},
 }
 
 // outside lists rooms that stand beside the house: they speak to it over the wire only, or serve tests only.
-var outside = []string{"internal/fleet", "internal/cloudlocal", "internal/bundle", "internal/cost"}
+var outside = []string{"internal/fleet", "internal/cloudlocal", "internal/edgehost", "internal/bundle", "internal/cost"}
 
-var pure = []string{"rollout", "resolve", "capgo", "judge", "telemetry", "jsontext"}
+var pure = []string{"rollout", "resolve", "capgo", "judge", "telemetry", "jsontext", "seal", "edge"}
 
 func TestImportsPointDownwards(t *testing.T) {
 	out := goList(t, "-f", "{{.ImportPath}} {{join .Imports \" \"}}", module+"...")

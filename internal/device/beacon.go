@@ -7,8 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
-
+	"github.com/palier-ota/palier/internal/resolve"
 	"github.com/palier-ota/palier/internal/stream"
 	"github.com/palier-ota/palier/internal/telemetry"
 )
@@ -67,10 +66,7 @@ func (b *beacon) start() {
 // first reports whether this device, version, rollout, phase and hour were not noted yet, and notes them under hash. What
 // was noted longest ago is pushed out, which costs a duplicate event and never loses one.
 func (b *beacon) first(device uint64, version, rolloutID string, phase int, hour int64) (hash uint64, ok bool) {
-	h := device ^ xxhash.Sum64String(version)*0x9E3779B97F4A7C15 ^ xxhash.Sum64String(rolloutID) ^ uint64(hour)*0xC2B2AE3D27D4EB4F ^ uint64(phase+1)<<56
-	if h == 0 {
-		h = 1
-	}
+	h := resolve.EntryKey(device, version, rolloutID, phase, hour)
 	set := b.set(h)
 	if set.has(h) {
 		return h, false

@@ -188,8 +188,7 @@ func (s *Service) Updates(ctx context.Context, body, dst []byte) Answer {
 	return Answer{Status: capgo.StatusOK, Body: l.answers.Append(dst, &r.Check, d)}
 }
 
-// decide resolves a check, reading the device's Facts if it must. When they cannot be read the device keeps what it has:
-// an offer might be one that already failed on it.
+// decide resolves a check, reading the device's Facts if it must. When they cannot be read the device keeps what it has.
 func (s *Service) decide(ctx context.Context, l *loaded, c *resolve.Check) resolve.Decision {
 	d := l.snapshot.Resolve(c, nil)
 	if d.Reason != resolve.NeedFacts {
@@ -202,8 +201,7 @@ func (s *Service) decide(ctx context.Context, l *loaded, c *resolve.Check) resol
 		if s.trouble.now(s.config.Now()) {
 			s.config.Log.Warn("device records unreachable, offering nothing", "app", strings.Clone(c.AppID), "error", err)
 		}
-		d.Reason, d.Kind, d.Bundle = resolve.NoNewVersion, resolve.UpToDate, nil
-		return d
+		return d.WithoutFacts()
 	}
 	facts = facts.Of(l.snapshot.Generation())
 	return l.snapshot.Resolve(c, &facts)

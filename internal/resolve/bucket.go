@@ -75,3 +75,11 @@ func WithOwned(owned []byte, deviceIDs ...string) []byte {
 	}
 	return with
 }
+
+// EntryKey names what one check says to the judge: that a device, by its Fingerprint, runs this version in this phase of a rollout
+// in this hour, counted from 1970. It is never 0. Equal entries have equal keys; others nearly never.
+func EntryKey(device uint64, version, rollout string, phase int, hour int64) uint64 {
+	h := device ^ xxhash.Sum64String(version)*0x9E3779B97F4A7C15 ^ xxhash.Sum64String(rollout) ^
+		uint64(hour)*0xC2B2AE3D27D4EB4F ^ uint64(phase+1)<<56
+	return max(h, 1)
+}

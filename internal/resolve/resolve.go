@@ -29,6 +29,13 @@ func (s *Snapshot) decide(c *Check, f *Facts, d *Decision, t *tracer) {
 	}
 }
 
+// WithoutFacts returns what to answer where a Decision needs Facts that cannot be had: the device keeps what it has, since an
+// offer might be one that already failed on it.
+func (d Decision) WithoutFacts() Decision {
+	d.Reason, d.Kind, d.Bundle = NoNewVersion, UpToDate, nil
+	return d
+}
+
 func (s *Snapshot) decideInChannel(c *Check, f *Facts, d *Decision, t *tracer) {
 	d.Channel, d.Source = s.channelOf(c, f)
 	if t != nil {
