@@ -189,10 +189,10 @@ func TestChannelQueries(t *testing.T) {
 		"no app":           {"platform=ios", capgo.CodeNoAppID, capgo.CodeNoDeviceID},
 		"the first counts": {"platform=ios&" + whole + "&platform=x&app_id=y", "", ""},
 	} {
-		var r capgo.Request
+		var list, unset capgo.Request
 		for call, got := range map[string][2]any{
-			c.list + " list":   {r.ParseList(c.query), c.list},
-			c.unset + " unset": {r.ParseUnset(c.query, nil), c.unset},
+			c.list + " list":   {list.ParseList(c.query), c.list},
+			c.unset + " unset": {unset.ParseUnset(c.query, nil), c.unset},
 		} {
 			refusal, code := got[0].(*capgo.Refusal), got[1].(string)
 			if (refusal == nil) != (code == "") || refusal != nil && refusal.Code != code {

@@ -60,10 +60,10 @@ func (r *Request) ParseList(query string) *Refusal {
 
 func (r *Request) readQuery(query string) *Refusal {
 	if !r.object.readQuery(query) {
-		return refuse(CodeQuery, "the query string is malformed", "query", "must be percent-encoded UTF-8")
+		return r.object.refuse(CodeQuery, "the query string is malformed", "query", "must be percent-encoded UTF-8")
 	}
 	if r.object.members == 0 {
-		return refuse(CodeQuery, "the query string is empty", "query", "must not be empty")
+		return r.object.refuse(CodeQuery, "the query string is empty", "query", "must not be empty")
 	}
 	return nil
 }
@@ -92,10 +92,10 @@ func (r *Request) fillChannel(required fieldSet) *Refusal {
 		return refusal
 	}
 	if r.Check.Platform == resolve.PlatformOther {
-		return badField(fPlatform, "must be android, ios or electron")
+		return r.object.badField(fPlatform, "must be android, ios or electron")
 	}
 	if s := r.object.shape(fChannel); s != absent && s != isText {
-		return badField(fChannel, "must be a string")
+		return r.object.badField(fChannel, "must be a string")
 	}
 	r.nameRunning()
 	r.Channel = r.object.get(fChannel)

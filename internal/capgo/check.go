@@ -13,8 +13,9 @@ import (
 // Request reads requests of devices, one after another; the zero value is ready. It is meant to be kept in a pool: it
 // reuses its memory and learns the order in which a fleet sends its keys. It must not be used concurrently.
 //
-// The strings of Check and Channel point into the body that was parsed or into the Request's own memory. They are valid
-// until the body is changed or the Request parses again, whichever comes first; what must live longer is to be cloned.
+// The strings of Check and Channel point into the body that was parsed or into the Request's own memory, and so do
+// refusals. They are valid until the body is changed or the Request parses again, whichever comes first; what must live
+// longer is to be cloned.
 type Request struct {
 	Check resolve.Check
 
@@ -34,7 +35,7 @@ type memo struct {
 }
 
 func (m *memo) parse(s string) (resolve.Version, bool) {
-	if s == string(m.text) && s != "" {
+	if s == view(m.text, 0, len(m.text)) && s != "" {
 		return m.version, true
 	}
 	v, ok := resolve.ParseVersion(s)
@@ -67,7 +68,7 @@ func (r *Request) readBody(body []byte) *Refusal {
 		return r.notObject(body)
 	}
 	if r.object.members == 0 {
-		return refuse(CodeBody, "the body is an empty object", "body", "must not be empty")
+		return r.object.refuse(CodeBody, "the body is an empty object", "body", "must not be empty")
 	}
 	return nil
 }
@@ -76,25 +77,25 @@ func (r *Request) readBody(body []byte) *Refusal {
 func (r *Request) notObject(body []byte) *Refusal {
 	start := jsontext.Space(body, 0)
 	if start < len(body) && body[start] == '{' {
-		return notJSON()
+		return r.object.notJSON()
 	}
 	if end := jsontext.Skip(body, start, 0); end == jsontext.Fail || jsontext.Space(body, end) != len(body) {
-		return notJSON()
+		return r.object.notJSON()
 	}
-	return refuse(CodeBody, "the body must be a JSON object", "body", "must be an object")
+	return r.object.refuse(CodeBody, "the body must be a JSON object", "body", "must be an object")
 }
 
 // identify demands that the request says who asks. Null and the empty string count as nothing said.
 func (r *Request) identify() *Refusal {
 	if r.object.empty(fDeviceID) {
-		return refuse(CodeNoDeviceID, "device_id is required", fDeviceID.name(), "is required")
+		return r.object.refuse(CodeNoDeviceID, "device_id is required", fDeviceID.name(), "is required")
 	}
 	return r.ofApp()
 }
 
 func (r *Request) ofApp() *Refusal {
 	if r.object.empty(fAppID) {
-		return refuse(CodeNoAppID, "app_id is required", fAppID.name(), "is required")
+		return r.object.refuse(CodeNoAppID, "app_id is required", fAppID.name(), "is required")
 	}
 	return nil
 }
@@ -112,7 +113,7 @@ func (r *Request) native() *Refusal {
 	if !ok {
 		build = r.coerce(build)
 		if v, ok = resolve.ParseVersion(build); !ok {
-			return refuse(CodeSemver, "version_build is not a semantic version", fVersionBuild.name(), "must be a semantic version, such as 1.2.3")
+			return r.object.refuse(CodeSemver, "version_build is not a semantic version", fVersionBuild.name(), "must be a semantic version, such as 1.2.3")
 		}
 	}
 	c.VersionBuild, c.Native = build, v
@@ -124,7 +125,7 @@ func (r *Request) coerce(build string) string {
 	if build == rollout.Builtin || build == unknownVersion {
 		return "0.0.0"
 	}
-	build = strings.TrimPrefix(strings.TrimSpace(build), "v")
+	build = strings.TrimPrefix(jsontext.Trim(build), "v")
 	switch strings.Count(build, ".") {
 	case 0:
 		return r.object.join(build, ".0.0")
@@ -144,10 +145,10 @@ func (r *Request) fill() *Refusal {
 		return refusal
 	}
 	if r.Check.Platform == resolve.PlatformOther {
-		return badField(fPlatform, "must be android, ios or electron")
+		return r.object.badField(fPlatform, "must be android, ios or electron")
 	}
 	if r.Check.VersionBuild == "" {
-		return badField(fVersionBuild, "must not be empty")
+		return r.object.badField(fVersionBuild, "must not be empty")
 	}
 	return r.fillRunning()
 }
@@ -155,7 +156,7 @@ func (r *Request) fill() *Refusal {
 // fillRunning fills the name of the running bundle, which must not be empty.
 func (r *Request) fillRunning() *Refusal {
 	if r.object.get(fVersionName) == "" {
-		return badField(fVersionName, "must not be empty")
+		return r.object.badField(fVersionName, "must not be empty")
 	}
 	r.nameRunning()
 	return nil
@@ -200,15 +201,15 @@ func (r *Request) fillCommon(required fieldSet) *Refusal {
 	}
 	c.Platform = platform(o.get(fPlatform))
 	if !r.fillPlugin() && required.has(fPluginVersion) {
-		return badField(fPluginVersion, "must be a semantic version")
+		return r.object.badField(fPluginVersion, "must be a semantic version")
 	}
 	c.KeyID = o.get(fKeyID)
 	if longer(c.KeyID, maxKeyID) {
-		return badField(fKeyID, "must have at most 20 characters")
+		return r.object.badField(fKeyID, "must have at most 20 characters")
 	}
 	c.InstallSource = o.get(fInstallSource)
 	if longer(c.InstallSource, maxInstallSource) {
-		return badField(fInstallSource, "must have at most 64 characters")
+		return r.object.badField(fInstallSource, "must have at most 64 characters")
 	}
 	c.CustomID = o.get(fCustomID)
 	c.VersionOS = o.get(fVersionOS)
@@ -240,11 +241,11 @@ func (o *object) mistyped(required fieldSet) *Refusal {
 	for f := range fUnknown {
 		switch s := o.shape(f); {
 		case s == absent && required.has(f):
-			return badField(f, "is required")
+			return o.badField(f, "is required")
 		case s != absent && s != isText && textFields.has(f):
-			return badField(f, "must be a string")
+			return o.badField(f, "must be a string")
 		case (s == isText || s == isOther) && boolFields.has(f):
-			return badField(f, "must be true or false")
+			return o.badField(f, "must be true or false")
 		}
 	}
 	return nil
@@ -253,9 +254,9 @@ func (o *object) mistyped(required fieldSet) *Refusal {
 // fillNames fills the ids of the app and of the device, which is in lower case then.
 func (r *Request) fillNames() *Refusal {
 	app, id := r.object.get(fAppID), r.object.get(fDeviceID)
-	if app != string(r.app) {
+	if app != view(r.app, 0, len(r.app)) {
 		if !appID(app) {
-			return badField(fAppID, "must be a reverse-domain id, such as com.example.app")
+			return r.object.badField(fAppID, "must be a reverse-domain id, such as com.example.app")
 		}
 		r.app = append(r.app[:0], app...)
 	}
@@ -265,7 +266,7 @@ func (r *Request) fillNames() *Refusal {
 	}
 	upper, ok := uuid(id)
 	if !ok {
-		return badField(fDeviceID, "must be a UUID of 36 characters")
+		return r.object.badField(fDeviceID, "must be a UUID of 36 characters")
 	}
 	if upper {
 		r.Check.DeviceID = r.object.lower(id)

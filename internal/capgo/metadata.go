@@ -23,18 +23,18 @@ func (o *object) metadata() (map[string]string, *Refusal) {
 		return nil, nil
 	}
 	if !o.others.has(fMetadata) || o.text[fMetadata][0] != '{' {
-		return nil, badField(fMetadata, "must be an object of strings")
+		return nil, o.badField(fMetadata, "must be an object of strings")
 	}
 	pairs, ok := o.pairs(raw(o.text[fMetadata]))
 	if !ok {
-		return nil, badField(fMetadata, "must be an object of strings")
+		return nil, o.badField(fMetadata, "must be an object of strings")
 	}
 	if len(pairs) > maxMetadata {
-		return nil, badField(fMetadata, "must have at most 30 fields")
+		return nil, o.badField(fMetadata, "must have at most 30 fields")
 	}
 	for key, value := range pairs {
 		if longer(key, maxMetadataKey) || longer(value, maxMetadataValue) {
-			return nil, badField(fMetadata, "keys have at most 64 characters and values at most 2048")
+			return nil, o.badField(fMetadata, "keys have at most 64 characters and values at most 2048")
 		}
 	}
 	return pairs, nil

@@ -196,6 +196,7 @@ type object struct {
 	members int              // how many keys the object had, unknown ones included
 	after   [numFields]field // the key that last followed this one; fUnknown's slot is for the first key
 	scratch []byte           // values that are not views of the body; only ever appended to between two resets
+	refusal Refusal          // what the object was refused for last
 }
 
 // reset makes the scratch memory free again, which ends the life of every string read so far.

@@ -100,12 +100,18 @@ func refuse(code, message, field, problem string) *Refusal {
 	return &Refusal{Status: StatusBadRequest, Code: code, Message: message, Field: field, Problem: problem}
 }
 
-func notJSON() *Refusal {
-	return refuse(CodeParse, "the body is not valid JSON", "", "")
+// refuse is the package's refuse, in the object's own memory: whoever sends nonsense again and again costs no memory.
+func (o *object) refuse(code, message, field, problem string) *Refusal {
+	o.refusal = Refusal{Status: StatusBadRequest, Code: code, Message: message, Field: field, Problem: problem}
+	return &o.refusal
 }
 
-func badField(f field, problem string) *Refusal {
-	return refuse(CodeBody, "invalid body", f.name(), problem)
+func (o *object) notJSON() *Refusal {
+	return o.refuse(CodeParse, "the body is not valid JSON", "", "")
+}
+
+func (o *object) badField(f field, problem string) *Refusal {
+	return o.refuse(CodeBody, "invalid body", f.name(), problem)
 }
 
 // Append appends the refusal's JSON body. Refusals with status 429 carry kind "blocked", so that a plugin does not

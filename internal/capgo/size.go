@@ -16,7 +16,7 @@ func (r *Request) ParseManifestSize(body []byte) ([]rollout.ManifestFile, *Refus
 	}
 	o := &r.object
 	if !o.others.has(fManifest) || o.text[fManifest][0] != '[' {
-		return nil, badField(fManifest, "must be an array")
+		return nil, o.badField(fManifest, "must be an array")
 	}
 	return o.manifest(raw(o.text[fManifest]))
 }
@@ -28,10 +28,10 @@ func (o *object) manifest(b []byte) ([]rollout.ManifestFile, *Refusal) {
 	entries := 0
 	for i := jsontext.Space(b, 1); b[i] != ']'; entries++ {
 		if entries == MaxManifest {
-			return nil, badField(fManifest, "must have at most 5000 entries")
+			return nil, o.badField(fManifest, "must have at most 5000 entries")
 		}
 		if b[i] != '{' {
-			return nil, badField(fManifest, "must be an array of objects")
+			return nil, o.badField(fManifest, "must be an array of objects")
 		}
 		i = jsontext.Space(b, o.read(b, i, 1))
 		file := rollout.ManifestFile{FileName: o.get(fFileName), FileHash: o.get(fFileHash), DownloadURL: o.get(fDownloadURL)}

@@ -70,7 +70,7 @@ func parseSingle(body []byte) (*Batch, *Refusal) {
 		return nil, refusal
 	}
 	if !b.Items[0].Event.Known {
-		return nil, badField(fAction, "is not an action of the plugin")
+		return nil, r.object.badField(fAction, "is not an action of the plugin")
 	}
 	return b, nil
 }
@@ -86,18 +86,18 @@ func parseEvents(body []byte, i int) (*Batch, *Refusal) {
 		b.Items = append(b.Items, Item{})
 		item := &b.Items[len(b.Items)-1]
 		if i = b.element(&r, body, i, item); i == jsontext.Fail {
-			return nil, notJSON()
+			return nil, r.object.notJSON()
 		}
 		if i = jsontext.Space(body, i); i < len(body) && body[i] == ',' {
 			if i = jsontext.Space(body, i+1); i < len(body) && body[i] == ']' {
-				return nil, notJSON()
+				return nil, r.object.notJSON()
 			}
 		} else if i < len(body) && body[i] != ']' {
-			return nil, notJSON()
+			return nil, r.object.notJSON()
 		}
 	}
 	if i >= len(body) || jsontext.Space(body, i+1) != len(body) {
-		return nil, notJSON()
+		return nil, r.object.notJSON()
 	}
 	if b.AppID == "" && len(b.Items) > 0 {
 		return nil, badApp()
@@ -136,7 +136,9 @@ func (b *Batch) take(r *Request, item *Item) {
 		item.Refusal = refuse(CodeMixedApps, "all events of a request must be of one app", fAppID.name(), "differs from the first event's")
 		return
 	}
-	if item.Refusal = r.event(&item.Event); item.Refusal != nil {
+	if refusal := r.event(&item.Event); refusal != nil {
+		own := *refusal
+		item.Refusal = &own
 		return
 	}
 	item.Dropped = legacyFailure(&item.Event)
@@ -151,24 +153,24 @@ func (r *Request) event(e *StatsEvent) *Refusal {
 	e.Check = r.Check
 	e.Action = o.get(fAction)
 	if !wellFormedAction(e.Action) {
-		return badField(fAction, "must be a name of at most 64 letters, digits and underscores")
+		return r.object.badField(fAction, "must be a name of at most 64 letters, digits and underscores")
 	}
 	e.Known = knownAction(e.Action)
 	if s := o.shape(fOldVersionName); s != absent && s != isText {
-		return badField(fOldVersionName, "must be a string")
+		return r.object.badField(fOldVersionName, "must be a string")
 	}
 	if e.OldVersion = o.get(fOldVersionName); longer(e.OldVersion, maxVersion) {
-		return badField(fOldVersionName, "must have at most 128 characters")
+		return r.object.badField(fOldVersionName, "must have at most 128 characters")
 	}
 	e.Timestamp = o.timestamp()
 	if o.shape(fVersionName) == absent {
 		if e.VersionMissing = sentWithoutVersion(e.Action); !e.VersionMissing {
-			return badField(fVersionName, "is required")
+			return r.object.badField(fVersionName, "is required")
 		}
 	}
 	e.name(o.get(fVersionName), o.get(fVersionBuild))
 	if longer(e.Version, maxVersion) || longer(e.File, maxFile) {
-		return badField(fVersionName, "must have at most 128 characters, and its file at most 1024")
+		return r.object.badField(fVersionName, "must have at most 128 characters, and its file at most 1024")
 	}
 	var refusal *Refusal
 	e.Metadata, refusal = o.metadata()
@@ -193,7 +195,7 @@ func (r *Request) reporter() *Refusal {
 		return refusal
 	}
 	if longer(r.Check.CustomID, maxCustomID) {
-		return badField(fCustomID, "must have at most 36 characters")
+		return r.object.badField(fCustomID, "must have at most 36 characters")
 	}
 	return nil
 }

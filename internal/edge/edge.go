@@ -24,7 +24,9 @@ type Edge struct {
 	request capgo.Request
 	facts   resolve.Facts
 	result  Result
-	noted   noted
+	noted   *noted // nil until there is something to note
+
+	tooLarge, unavailable *capgo.Refusal
 }
 
 // app is what is held of one App.
@@ -39,7 +41,9 @@ type app struct {
 }
 
 // New returns an Edge that trusts no key and serves no App yet.
-func New() *Edge { return &Edge{} }
+func New() *Edge {
+	return &Edge{tooLarge: capgo.TooLarge(capgo.MaxCheckBody), unavailable: capgo.Unavailable()}
+}
 
 // Trust adds a raw Ed25519 public key whose signatures count. It reports false for what is no key, and beyond MaxKeys.
 func (e *Edge) Trust(key []byte) bool {
@@ -192,7 +196,7 @@ func (e *Edge) Check(body, facts []byte, now uint32) *Result {
 	c := &e.request.Check
 	held := e.find(c.AppID)
 	if held == nil || held.snapshot == nil || int64(now) >= held.ends {
-		return e.refuse(NoSnapshot, capgo.Unavailable())
+		return e.Unavailable()
 	}
 	verdict, d := Answered, held.snapshot.Resolve(c, e.factsOf(held, facts))
 	if d.Reason == resolve.NeedFacts {
@@ -222,10 +226,10 @@ func (e *Edge) factsOf(held *app, text []byte) *resolve.Facts {
 }
 
 // TooLarge returns the answer to a check of more than capgo.MaxCheckBody bytes.
-func (e *Edge) TooLarge() *Result { return e.refuse(Answered, capgo.TooLarge(capgo.MaxCheckBody)) }
+func (e *Edge) TooLarge() *Result { return e.refuse(Answered, e.tooLarge) }
 
 // Unavailable returns the answer to a request that neither the Edge nor the origin can answer.
-func (e *Edge) Unavailable() *Result { return e.refuse(NoSnapshot, capgo.Unavailable()) }
+func (e *Edge) Unavailable() *Result { return e.refuse(NoSnapshot, e.unavailable) }
 
 func (e *Edge) refuse(v Verdict, r *capgo.Refusal) *Result {
 	e.result = Result{

@@ -37,14 +37,21 @@ func (n *noted) first(key uint64) bool {
 }
 
 // Renote forgets what was noted. The host calls it when it had to drop notes, which the devices' next checks then make up for.
-func (e *Edge) Renote() { e.noted = noted{} }
+func (e *Edge) Renote() {
+	if e.noted != nil {
+		clear(e.noted[:])
+	}
+}
 
 // note puts the note of a check into the result, unless there was one already.
 func (e *Edge) note(c *resolve.Check, d *resolve.Decision, now uint32) {
 	if len(c.VersionName) > maxVersion {
 		return
 	}
-	device := resolve.Fingerprint(c.DeviceID)
+	if e.noted == nil {
+		e.noted = new(noted)
+	}
+	device := c.Fingerprint()
 	if !e.noted.first(resolve.EntryKey(device, c.VersionName, d.Rollout.ID, d.Phase, int64(now)/3600)) {
 		return
 	}

@@ -56,6 +56,19 @@ func Space(b []byte, i int) int {
 	return i
 }
 
+// Trim returns s without the white space of JSON around it.
+func Trim(s string) string {
+	for s != "" && isSpace(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && isSpace(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
 // Closing returns the position of the quote that ends the string whose text starts at i, and whether the text is the
 // string's value as it stands. It fails on control characters, bad escapes and bytes that are not UTF-8.
 func Closing(b []byte, i int) (end int, verbatim bool) {
@@ -259,8 +272,13 @@ func skipArray(b []byte, i, depth int) int {
 
 // Literal returns the position after the word at i, or Fail if another one stands there.
 func Literal(b []byte, i int, word string) int {
-	if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
+	if len(b)-i < len(word) {
 		return Fail
+	}
+	for n := range len(word) { // TinyGo would copy what is compared as a whole
+		if b[i+n] != word[n] {
+			return Fail
+		}
 	}
 	return i + len(word)
 }

@@ -124,7 +124,7 @@ func (g *segment) contains(c *Check, candidate string) bool {
 	if g.rule != nil && g.rule.match(c, candidate) {
 		return true
 	}
-	if len(g.deviceIDs) > 0 && contains(g.deviceIDs, Fingerprint(c.DeviceID)) {
+	if len(g.deviceIDs) > 0 && contains(g.deviceIDs, c.Fingerprint()) {
 		return true
 	}
 	return len(g.customIDs) > 0 && c.CustomID != "" && contains(g.customIDs, xxhash.Sum64String(c.CustomID))

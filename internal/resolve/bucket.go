@@ -17,24 +17,6 @@ func Position(salt rollout.Salt, deviceID string) uint32 {
 	return position(&salt, deviceID)
 }
 
-func position(salt *rollout.Salt, deviceID string) uint32 {
-	var buf [64]byte // a salt and a UUID take 52
-	if len(deviceID) > len(buf)-len(salt) {
-		return positionOfLong(salt, deviceID)
-	}
-	n := copy(buf[:], salt[:])
-	n += copy(buf[n:], deviceID)
-	return scale(xxhash.Sum64(buf[:n]))
-}
-
-func positionOfLong(salt *rollout.Salt, deviceID string) uint32 {
-	var d xxhash.Digest
-	d.Reset()
-	_, _ = d.Write(salt[:]) // a Digest never fails
-	_, _ = d.WriteString(deviceID)
-	return scale(d.Sum64())
-}
-
 // scale maps the upper half of a hash onto the positions.
 func scale(hash uint64) uint32 { return uint32((hash >> 32) * Positions >> 32) }
 
@@ -54,10 +36,15 @@ const ownedBytes = 1 << 16 / 8
 // MayOwn reports whether a bitmap says that the device may have a channel of its own. False means that it has none;
 // true may be another device with the same hash prefix.
 func MayOwn(owned []byte, deviceID string) bool {
+	return marked(owned, Fingerprint(deviceID))
+}
+
+// marked is MayOwn of a Fingerprint.
+func marked(owned []byte, device uint64) bool {
 	if len(owned) != ownedBytes {
 		return false
 	}
-	bit := Fingerprint(deviceID) >> 48
+	bit := device >> 48
 	return owned[bit>>3]&(1<<(bit&7)) != 0
 }
 

@@ -1,6 +1,10 @@
 package resolve
 
-import "github.com/palier-ota/palier/internal/rollout"
+import (
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/palier-ota/palier/internal/rollout"
+)
 
 // Platform is where an app runs.
 type Platform uint8
@@ -47,6 +51,9 @@ type Check struct {
 	IsEmulator     bool
 	IsProd         bool
 }
+
+// Fingerprint returns the device's Fingerprint. Its id is in lower case already.
+func (c *Check) Fingerprint() uint64 { return xxhash.Sum64String(c.DeviceID) }
 
 // Facts is what only one device's record knows. The zero value is a device without a record.
 type Facts struct {

@@ -18,47 +18,6 @@ const (
 	maxText     = 1 << 16   // bytes of one name, version or URL
 )
 
-// SpecError says what is wrong with a Spec. A Spec made by NewSpec from a valid State never has one; a stored or shipped
-// one that does was damaged or forged, and the remedy is to publish it anew.
-type SpecError struct {
-	Where   string // "channel production: bundle"
-	Problem string
-}
-
-// Error returns where and what.
-func (e *SpecError) Error() string { return "snapshot: " + e.Where + ": " + e.Problem }
-
-func specError(where, problem string) *SpecError { return &SpecError{Where: where, Problem: problem} }
-
-// within puts a SpecError of a part into the whole.
-func within(where string, err error) error {
-	if inner, ok := err.(*SpecError); ok { // only ever made here, never wrapped
-		return specError(where+": "+inner.Where, inner.Problem)
-	}
-	return specError(where, err.Error())
-}
-
-// Compile turns a Spec into a Snapshot, or returns a *SpecError. It takes nothing for granted: names that lead nowhere,
-// lists out of order, lengths that do not fit and numbers out of range are errors, whatever the Spec. The Snapshot
-// shares the Spec's strings and slices, which must not change afterwards.
-func Compile(spec Spec) (*Snapshot, error) {
-	if err := checkSize(&spec); err != nil {
-		return nil, err
-	}
-	s := &Snapshot{
-		app: spec.App, revision: spec.Revision, generation: spec.Generation, owned: spec.Owned,
-		exposeMetadata: spec.ExposeMetadata, allowDeviceCustomID: spec.AllowDeviceCustomID,
-	}
-	for _, step := range [...]func(*Spec) error{
-		s.compileVersions, s.compileBundles, s.compileSegments, s.compileChannels, s.compileRollouts,
-	} {
-		if err := step(&spec); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
-}
-
 func checkSize(spec *Spec) error {
 	for _, part := range [...]struct {
 		name       string
@@ -84,7 +43,7 @@ func checkSize(spec *Spec) error {
 func (s *Snapshot) compileVersions(spec *Spec) error {
 	for i, version := range spec.Versions {
 		if i > 0 && version <= spec.Versions[i-1] {
-			return specError("versions", "not in ascending order at "+quote(version))
+			return outOfOrder("versions", version)
 		}
 	}
 	s.versions = spec.Versions
@@ -92,15 +51,15 @@ func (s *Snapshot) compileVersions(spec *Spec) error {
 }
 
 func (s *Snapshot) compileBundles(spec *Spec) error {
-	sorted, twice, ok := sortedBy(spec.Bundles, func(b *BundleSpec) string { return b.Version })
-	if !ok {
-		return specError("bundles", quote(twice)+" occurs twice")
-	}
-	s.bundles = make([]Bundle, len(sorted))
-	for i := range sorted {
+	s.bundles = make([]Bundle, len(spec.Bundles))
+	for i := range spec.Bundles {
+		b := &spec.Bundles[i]
+		if i > 0 && b.Version <= spec.Bundles[i-1].Version {
+			return outOfOrder("bundles", b.Version)
+		}
 		s.bundles[i].index = i
-		if err := s.bundles[i].compile(&sorted[i]); err != nil {
-			return within("bundle "+quote(sorted[i].Version), err)
+		if err := s.bundles[i].compile(b); err != nil {
+			return within("bundle "+quote(b.Version), err)
 		}
 	}
 	return nil
@@ -148,18 +107,18 @@ func equalFold(s, lower string) bool {
 }
 
 func (s *Snapshot) compileSegments(spec *Spec) error {
-	sorted, twice, ok := sortedBy(spec.Segments, func(g *SegmentSpec) string { return g.Name })
-	if !ok {
-		return specError("segments", quote(twice)+" occurs twice")
-	}
 	members := 0
-	s.segments = make([]segment, len(sorted))
-	for i := range sorted {
-		if members += (len(sorted[i].DeviceIDs) + len(sorted[i].CustomIDs)) / 8; members > maxMembers {
+	s.segments = make([]segment, len(spec.Segments))
+	for i := range spec.Segments {
+		g := &spec.Segments[i]
+		if i > 0 && g.Name <= spec.Segments[i-1].Name {
+			return outOfOrder("segments", g.Name)
+		}
+		if members += (len(g.DeviceIDs) + len(g.CustomIDs)) / 8; members > maxMembers {
 			return specError("segments", "more than "+strconv.Itoa(maxMembers)+" members")
 		}
-		if err := s.segments[i].compile(&sorted[i]); err != nil {
-			return within("segment "+quote(sorted[i].Name), err)
+		if err := s.segments[i].compile(g); err != nil {
+			return within("segment "+quote(g.Name), err)
 		}
 	}
 	return nil
@@ -197,7 +156,7 @@ func (s *Snapshot) compileChannels(spec *Spec) error {
 	for i := range spec.Channels {
 		c := &s.channels[i]
 		if i > 0 && spec.Channels[i].Name <= spec.Channels[i-1].Name {
-			return specError("channels", "not in ascending order at "+quote(spec.Channels[i].Name))
+			return outOfOrder("channels", spec.Channels[i].Name)
 		}
 		if err := s.compileChannel(c, &spec.Channels[i]); err != nil {
 			return within("channel "+quote(spec.Channels[i].Name), err)
@@ -260,14 +219,14 @@ func compilePolicy(p rollout.Policy) (policy, error) {
 }
 
 func (s *Snapshot) compileRollouts(spec *Spec) error {
-	sorted, twice, ok := sortedBy(spec.Rollouts, func(r *RolloutSpec) string { return r.ID })
-	if !ok {
-		return specError("rollouts", quote(twice)+" occurs twice")
-	}
-	s.rollouts = make([]Rollout, len(sorted))
-	for i := range sorted {
-		if err := s.compileRollout(&s.rollouts[i], &sorted[i]); err != nil {
-			return within("rollout "+quote(sorted[i].ID), err)
+	s.rollouts = make([]Rollout, len(spec.Rollouts))
+	for i := range spec.Rollouts {
+		r := &spec.Rollouts[i]
+		if i > 0 && r.ID <= spec.Rollouts[i-1].ID {
+			return outOfOrder("rollouts", r.ID)
+		}
+		if err := s.compileRollout(&s.rollouts[i], r); err != nil {
+			return within("rollout "+quote(r.ID), err)
 		}
 	}
 	return nil
@@ -335,13 +294,4 @@ func (s *Snapshot) compileCuts(specs []rollout.Cut) ([]cut, error) {
 		}
 	}
 	return cuts, nil
-}
-
-// quote shows a name from an untrusted Spec, cut to a readable length.
-func quote(s string) string {
-	const most = 80
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return strconv.Quote(s)
 }

@@ -1,202 +1,264 @@
 package resolve
 
-import (
-	"strconv"
-	"unsafe"
+import "github.com/palier-ota/palier/internal/rollout"
 
-	"github.com/palier-ota/palier/internal/jsontext"
-)
-
-// reader walks JSON text that is known to be well formed, so that only a value of the wrong kind can be amiss. It has one
-// method per kind of value; each reads the value at hand into its argument, in which null leaves the zero value. The first
-// problem is kept, its value stepped over, and the walk goes on: nobody has to look for errors on the way.
-type reader struct {
-	json []byte
-	at   int // where the value at hand begins
-	room int // how many bytes may still be made of lists
-
-	trail [maxTrail]step // the objects and lists around at
-	depth int            // how many of them there are
-	err   error
+// ParseSpec reads the JSON form of a Spec that json.Marshal writes, with the same result as json.Unmarshal, without
+// reflection and in little code: it is how edges read snapshots. It fails with a *SpecError.
+//
+// Keys that it does not know are skipped, so that an edge reads the snapshots of a newer Palier; keys are told apart by
+// case. Of equal keys the last one counts. Null says nothing, as if its key were not there. An empty list is empty, not
+// nil, which makes no difference to Compile. Numbers may not be negative: no Spec of NewSpec has such a one. What is made
+// of a text is in proportion to its length, and its depth is bounded, but whether it makes sense is for Compile to say.
+//
+// The Spec's strings are views into text, which must not change afterwards.
+func ParseSpec(text []byte) (Spec, error) {
+	var s Spec
+	r := newReader(text)
+	r.spec(&s)
+	return s, r.result("spec")
 }
 
-// step is an object or a list on the way to a value.
-type step struct {
-	key   string // of the object's value at hand; "" in a list
-	index int    // of the value at hand
-	empty bool   // there was none: null or a value of another kind stands in its place
+// ParseFacts reads the JSON form of Facts by the rules of ParseSpec. It too fails with a *SpecError, and the strings are
+// views into text.
+func ParseFacts(text []byte) (Facts, error) {
+	var f Facts
+	r := newReader(text)
+	r.facts(&f)
+	return f, r.result("facts")
 }
 
-// maxTrail is how deep a Spec is: the spec, rollouts, rollout, follows, audience, cuts, cut, segments.
-const maxTrail = 8
+// A struct is read member by member: the cases below stand in the order of the keys, which is that of the struct's fields.
 
-// roomPerByte is how many bytes lists may take per byte of text. The objects that json.Marshal writes take less than 11,
-// strings in a list less than 6; only a forged text promises more than it holds.
-const roomPerByte = 16
-
-// newReader returns a reader whose value at hand is all of text.
-func newReader(text []byte) *reader {
-	r := &reader{json: text, at: jsontext.Space(text, 0), room: roomPerByte * len(text)}
-	end := jsontext.Skip(text, r.at, 0)
-	if end == jsontext.Fail || jsontext.Space(text, end) != len(text) {
-		r.fail("is not JSON")
-		r.json, r.at = []byte("null"), 0
-	}
-	return r
-}
-
-// fail keeps the first problem and where it is: "channels[2].name".
-func (r *reader) fail(problem string) {
-	if r.err != nil {
-		return
-	}
-	where := "text"
-	for i, s := range r.trail[:r.depth] {
-		switch {
-		case i == 0:
-			where = s.key
-		case s.key != "":
-			where += "." + s.key
+func (r *reader) facts(f *Facts) {
+	for {
+		switch r.member("channel set_by failed consented generation") {
+		case 0:
+			r.text(&f.Channel)
+		case 1:
+			r.text(&f.SetBy)
+		case 2:
+			r.texts(&f.Failed)
+		case 3:
+			r.texts(&f.Consented)
+		case 4:
+			r.integer(&f.Generation)
 		default:
-			where += "[" + strconv.Itoa(s.index) + "]"
+			return
 		}
 	}
-	r.err = specError(where, problem)
 }
 
-// skip steps over the value at hand.
-func (r *reader) skip() { r.at = jsontext.Skip(r.json, r.at, 0) }
-
-// null reports whether the value at hand is null, and steps over it if so.
-func (r *reader) null() bool {
-	if r.json[r.at] != 'n' {
-		return false
-	}
-	r.skip()
-	return true
-}
-
-// begins reports whether the value at hand begins with first. If not it is stepped over, and should have been null.
-func (r *reader) begins(first byte, want string) bool {
-	switch {
-	case r.json[r.at] == first:
-		return true
-	case !r.null():
-		r.fail("want " + want)
-		r.skip()
-	}
-	return false
-}
-
-// object steps into the object at hand: for r.object(); r.more(); { switch r.key() {
-func (r *reader) object() { r.enter(!r.begins('{', "an object")) }
-
-// enter steps into the object or list at hand, or what stands for an empty one.
-func (r *reader) enter(empty bool) {
-	if !empty {
-		r.at++
-	}
-	r.trail[r.depth] = step{index: -1, empty: empty}
-	r.depth++
-}
-
-// more steps to the next key of the innermost object or value of the innermost list, or out of it if there is none.
-func (r *reader) more() bool {
-	s := &r.trail[r.depth-1]
-	if !s.empty {
-		r.at = jsontext.Space(r.json, r.at)
-		if c := r.json[r.at]; c == ',' {
-			r.at = jsontext.Space(r.json, r.at+1)
-		} else if c == '}' || c == ']' {
-			r.at++
-			s.empty = true
+func (r *reader) spec(s *Spec) {
+	for {
+		switch r.member("app revision expose_metadata allow_device_custom_id bundles versions channels segments rollouts owned generation") {
+		case 0:
+			r.text(&s.App)
+		case 1:
+			r.integer(&s.Revision)
+		case 2:
+			r.flag(&s.ExposeMetadata)
+		case 3:
+			r.flag(&s.AllowDeviceCustomID)
+		case 4:
+			list(r, &s.Bundles, (*reader).bundle)
+		case 5:
+			r.texts(&s.Versions)
+		case 6:
+			list(r, &s.Channels, (*reader).channel)
+		case 7:
+			list(r, &s.Segments, (*reader).segment)
+		case 8:
+			list(r, &s.Rollouts, (*reader).rollout)
+		case 9:
+			r.octets(&s.Owned)
+		case 10:
+			r.integer(&s.Generation)
+		default:
+			return
 		}
 	}
-	if s.empty {
-		r.depth--
-		return false
-	}
-	s.index++
-	return true
 }
 
-// key reads a key and steps to its value.
-func (r *reader) key() string {
-	key := r.quoted()
-	r.trail[r.depth-1].key = key
-	colon := jsontext.Space(r.json, r.at)
-	r.at = jsontext.Space(r.json, colon+1)
-	return key
-}
-
-// quoted reads a string. Without escapes it is a view into the text.
-func (r *reader) quoted() string {
-	start := r.at + 1
-	end, verbatim := jsontext.Closing(r.json, start)
-	r.at = end + 1
-	value := r.json[start:end]
-	if !verbatim {
-		value = jsontext.Unescape(make([]byte, 0, len(value)), value)
-	}
-	return unsafe.String(unsafe.SliceData(value), len(value))
-}
-
-// list reads a list with read, which reads one element. It is made at once, in the size that it needs.
-func list[T any](r *reader, into *[]T, read func(*reader, *T)) {
-	*into = nil
-	n := r.count(int(unsafe.Sizeof(*new(T))))
-	if n < 0 {
-		return
-	}
-	*into = make([]T, n)
-	r.enter(false)
-	for i := 0; r.more(); i++ {
-		read(r, &(*into)[i])
-	}
-}
-
-// count returns how many elements the list at hand has, each of which will take size bytes. It is -1, and the value is
-// stepped over, if it is no list or there is no room for it.
-func (r *reader) count(size int) (n int) {
-	if !r.begins('[', "a list") {
-		return -1
-	}
-	for at := jsontext.Space(r.json, r.at+1); r.json[at] != ']'; n++ {
-		at = jsontext.Space(r.json, jsontext.Skip(r.json, at, 0))
-		if r.json[at] == ',' {
-			at = jsontext.Space(r.json, at+1)
+func (r *reader) bundle(b *BundleSpec) {
+	for {
+		switch r.member("version url checksum session_key key_id manifest min_update_version link comment requires_consent served") {
+		case 0:
+			r.text(&b.Version)
+		case 1:
+			r.text(&b.URL)
+		case 2:
+			r.text(&b.Checksum)
+		case 3:
+			r.text(&b.SessionKey)
+		case 4:
+			r.text(&b.KeyID)
+		case 5:
+			list(r, &b.Manifest, (*reader).file)
+		case 6:
+			r.text(&b.MinUpdateVersion)
+		case 7:
+			r.text(&b.Link)
+		case 8:
+			r.text(&b.Comment)
+		case 9:
+			r.flag(&b.RequiresConsent)
+		case 10:
+			r.flag(&b.Served)
+		default:
+			return
 		}
 	}
-	if n > r.room/size {
-		r.fail("is too long for its text")
-		r.skip()
-		return -1
-	}
-	r.room -= n * size
-	return n
 }
 
-// text reads a string.
-func (r *reader) text(into *string) {
-	*into = ""
-	if r.begins('"', "a string") {
-		*into = r.quoted()
-	}
-}
-
-// flag reads true or false.
-func (r *reader) flag(into *bool) {
-	*into = r.json[r.at] == 't'
-	if *into || r.begins('f', "true or false") {
-		r.skip()
+func (r *reader) file(f *rollout.ManifestFile) {
+	for {
+		switch r.member("file_name file_hash download_url") {
+		case 0:
+			r.text(&f.FileName)
+		case 1:
+			r.text(&f.FileHash)
+		case 2:
+			r.text(&f.DownloadURL)
+		default:
+			return
+		}
 	}
 }
 
-// choice reads true or false where null means neither.
-func (r *reader) choice(into **bool) {
-	*into = nil
-	if !r.null() {
-		*into = new(bool)
-		r.flag(*into)
+func (r *reader) channel(c *ChannelSpec) {
+	for {
+		switch r.member("name bundle public ios android electron allow_device_self_set allow_dev allow_prod allow_emulator allow_device " +
+			"disable_auto_update disable_auto_update_under_native number kept") {
+		case 0:
+			r.text(&c.Name)
+		case 1:
+			r.text(&c.Bundle)
+		case 2:
+			r.flag(&c.Public)
+		case 3:
+			r.flag(&c.IOS)
+		case 4:
+			r.flag(&c.Android)
+		case 5:
+			r.flag(&c.Electron)
+		case 6:
+			r.flag(&c.AllowDeviceSelfSet)
+		case 7:
+			r.flag(&c.AllowDev)
+		case 8:
+			r.flag(&c.AllowProd)
+		case 9:
+			r.flag(&c.AllowEmulator)
+		case 10:
+			r.flag(&c.AllowDevice)
+		case 11:
+			r.text((*string)(&c.DisableAutoUpdate))
+		case 12:
+			r.flag(&c.DisableAutoUpdateUnderNative)
+		case 13:
+			r.integer(&c.Number)
+		case 14:
+			r.texts(&c.Kept)
+		default:
+			return
+		}
 	}
 }
+
+func (r *reader) segment(s *SegmentSpec) {
+	for {
+		switch r.member("name device_ids custom_ids when") {
+		case 0:
+			r.text(&s.Name)
+		case 1:
+			r.octets(&s.DeviceIDs)
+		case 2:
+			r.octets(&s.CustomIDs)
+		case 3:
+			s.When = new(rollout.Rule)
+			r.rule(s.When)
+		default:
+			return
+		}
+	}
+}
+
+func (r *reader) rule(w *rollout.Rule) {
+	for {
+		switch r.member("platform version_os version_build version_name plugin_version is_prod is_emulator install_source") {
+		case 0:
+			r.texts(&w.Platform)
+		case 1:
+			r.text(&w.VersionOS)
+		case 2:
+			r.text(&w.VersionBuild)
+		case 3:
+			r.text(&w.VersionName)
+		case 4:
+			r.text(&w.PluginVersion)
+		case 5:
+			r.choice(&w.IsProd)
+		case 6:
+			r.choice(&w.IsEmulator)
+		case 7:
+			r.texts(&w.InstallSource)
+		default:
+			return
+		}
+	}
+}
+
+func (r *reader) rollout(s *RolloutSpec) {
+	for {
+		switch r.member("id channel bundle baseline paused salt phase cuts follows") {
+		case 0:
+			r.text(&s.ID)
+		case 1:
+			r.text(&s.Channel)
+		case 2:
+			r.text(&s.Bundle)
+		case 3:
+			r.text(&s.Baseline)
+		case 4:
+			r.flag(&s.Paused)
+		case 5:
+			r.salt(&s.Salt)
+		case 6:
+			r.index(&s.Phase)
+		case 7:
+			r.cuts(&s.Cuts)
+		case 8:
+			list(r, &s.Follows, (*reader).audience)
+		default:
+			return
+		}
+	}
+}
+
+func (r *reader) audience(a *rollout.Audience) {
+	for {
+		switch r.member("salt cuts") {
+		case 0:
+			r.salt(&a.Salt)
+		case 1:
+			r.cuts(&a.Cuts)
+		default:
+			return
+		}
+	}
+}
+
+func (r *reader) cut(c *rollout.Cut) {
+	for {
+		switch r.member("percent segments") {
+		case 0:
+			r.percent(&c.Percent)
+		case 1:
+			r.texts(&c.Segments)
+		default:
+			return
+		}
+	}
+}
+
+func (r *reader) cuts(into *[]rollout.Cut) { list(r, into, (*reader).cut) }

@@ -19,7 +19,7 @@ func (s *Snapshot) decide(c *Check, f *Facts, d *Decision, t *tracer) {
 	switch {
 	case c.Plugin.Major == unsupportedMajor:
 		d.conclude(UnsupportedPlugin, nil)
-	case f == nil && len(s.owned) != 0 && MayOwn(s.owned, c.DeviceID):
+	case f == nil && len(s.owned) != 0 && marked(s.owned, c.Fingerprint()):
 		d.conclude(NeedFacts, nil)
 	default:
 		s.decideInChannel(c, f, d, t)

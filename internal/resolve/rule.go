@@ -2,7 +2,6 @@ package resolve
 
 import (
 	"slices"
-	"strconv"
 
 	"github.com/palier-ota/palier/internal/rollout"
 )
@@ -30,7 +29,7 @@ func compileRule(r *rollout.Rule) (*rule, error) {
 	for _, name := range r.Platform {
 		p := PlatformNamed(name)
 		if p == PlatformOther {
-			return nil, specError("when.platform", strconv.Quote(name)+" is not a platform")
+			return nil, specError("when.platform", quote(name)+" is not a platform")
 		}
 		out.platforms[p] = true
 	}
@@ -43,9 +42,9 @@ func compileRule(r *rollout.Rule) (*rule, error) {
 		{"when.version_name", r.VersionName, &out.bundle},
 		{"when.plugin_version", r.PluginVersion, &out.plugin},
 	} {
-		list, err := rollout.ParseConstraint(condition.text)
-		if err != nil {
-			return nil, specError(condition.field, err.Error())
+		list, ok := rollout.Constraints(condition.text)
+		if !ok {
+			return nil, specError(condition.field, quote(condition.text)+" is not a version condition")
 		}
 		*condition.to = list
 	}

@@ -1,7 +1,6 @@
 package resolve
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -101,18 +100,6 @@ func find[T any](list []T, want string, key func(*T) string) *T {
 		}
 	}
 	return nil
-}
-
-// sortedBy returns a copy of list in the order of its keys, and the first key that occurs twice.
-func sortedBy[T any](list []T, key func(*T) string) (sorted []T, twice string, ok bool) {
-	sorted = slices.Clone(list)
-	slices.SortStableFunc(sorted, func(a, b T) int { return cmp.Compare(key(&a), key(&b)) })
-	for i := 1; i < len(sorted); i++ {
-		if k := key(&sorted[i]); k == key(&sorted[i-1]) {
-			return nil, k, false
-		}
-	}
-	return sorted, "", true
 }
 
 // Bundle is a compiled BundleSpec.

@@ -9,11 +9,11 @@ type Spec struct {
 	Revision            int64         `json:"revision"`
 	ExposeMetadata      bool          `json:"expose_metadata,omitempty"`
 	AllowDeviceCustomID bool          `json:"allow_device_custom_id,omitempty"`
-	Bundles             []BundleSpec  `json:"bundles"`  // those a device may be offered or may be keeping
-	Versions            []string      `json:"versions"` // every bundle version the app has, sorted: telemetry is checked against it
-	Channels            []ChannelSpec `json:"channels"` // sorted by name
-	Segments            []SegmentSpec `json:"segments,omitempty"`
-	Rollouts            []RolloutSpec `json:"rollouts,omitempty"` // live ones that have started: running or paused
+	Bundles             []BundleSpec  `json:"bundles"`            // those a device may be offered or may be keeping, sorted by version text
+	Versions            []string      `json:"versions"`           // every bundle version the app has, sorted: telemetry is checked against it
+	Channels            []ChannelSpec `json:"channels"`           // sorted by name
+	Segments            []SegmentSpec `json:"segments,omitempty"` // sorted by name
+	Rollouts            []RolloutSpec `json:"rollouts,omitempty"` // live ones that have started, running or paused; sorted by id
 
 	// Owned is a bitmap of 1<<16 bits over XXH64(device id)>>48: a set bit says that some device with that hash prefix
 	// may have a channel of its own in its Facts. Empty means that none has.

@@ -52,7 +52,6 @@ func (v Version) withSuffix(s string) (Version, bool) {
 // It does not allocate.
 func ParseLooseVersion(s string) (Version, bool) {
 	var v Version
-	parts := [3]*uint64{&v.Major, &v.Minor, &v.Patch}
 	for i := 0; ; i++ {
 		n, digits := 0, uint64(0)
 		for n < len(s) && isDigit(s[n]) {
@@ -65,8 +64,13 @@ func ParseLooseVersion(s string) (Version, bool) {
 		if n == 0 {
 			return Version{}, false
 		}
-		if i < len(parts) {
-			*parts[i] = digits
+		switch i {
+		case 0:
+			v.Major = digits
+		case 1:
+			v.Minor = digits
+		case 2:
+			v.Patch = digits
 		}
 		if s = s[n:]; s == "" {
 			return v, true

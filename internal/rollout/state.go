@@ -1,9 +1,6 @@
 package rollout
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -87,18 +84,6 @@ func (s State) retired(version string) (content string, ok bool) {
 		return "", false
 	}
 	return s.Retired[i].Content, true
-}
-
-// fingerprint is equal for bundles of the SameContent, and for no others: 128 bits of the SHA-256 of its JSON, in hex.
-// It is stored, so fields of Bundle keep their order, and new ones are left out of the JSON when they are empty.
-func (b Bundle) fingerprint() string {
-	b.Served = false
-	text, err := json.Marshal(b)
-	if err != nil {
-		panic("rollout: a bundle is plain text: " + err.Error())
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:16])
 }
 
 // WithChannel returns s with c valid and added or replaced, and the bundle that it points at marked Served. What c says

@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"net/url"
 	"strconv"
 	"strings"
 	"unicode"
@@ -52,14 +51,6 @@ func (p *problems) checkVersion(field, version string) {
 func (p *problems) checkURL(field, text string) {
 	p.require(absoluteURL(text), CodeInvalidURL, field,
 		strconv.Quote(clip(text))+` is not an absolute URL; write it whole and percent-encoded, such as "https://cdn.example.com/shop/1.4.0.zip"`)
-}
-
-func absoluteURL(s string) bool {
-	if !shorter(s, maxURL) || strings.ContainsAny(s, " \t\r\n") {
-		return false
-	}
-	u, err := url.Parse(s)
-	return err == nil && u.IsAbs() && (u.Host != "" || u.Opaque != "")
 }
 
 // validAppID is the pattern ^[a-z0-9]+(\.[\w-]+)+$ in any case, the reverse-domain form that the plugin's servers accept.

@@ -37,13 +37,25 @@ func parseNumbers(s string) (numbers [3]uint64, count int, ok bool) {
 		if count == len(numbers) || !isNumber(part) || len(part) > 1 && part[0] == '0' {
 			return numbers, count, false
 		}
-		n, err := strconv.ParseUint(part, 10, 64)
-		if err != nil {
+		n, fits := number(part)
+		if !fits {
 			return numbers, count, false
 		}
 		numbers[count] = n
 	}
 	return numbers, count, true
+}
+
+// number reads decimal digits, and reports false for more than 64 bits.
+func number(digits string) (n uint64, fits bool) {
+	for i := range len(digits) {
+		d := uint64(digits[i] - '0')
+		if n > (1<<64-1-d)/10 {
+			return 0, false
+		}
+		n = n*10 + d
+	}
+	return n, true
 }
 
 // validIdentifiers checks the dotted identifiers of a pre-release (where numeric ones have no leading zeros) or of
@@ -182,34 +194,62 @@ func (c Constraint) compare(major, minor, patch uint64, pre string) int {
 	return comparePre(pre, c.Pre)
 }
 
-// ParseConstraint reads a version condition: comparisons separated by commas, all of which must hold, such as
-// ">=8.0.0,<9". A comparison without an operator means "=". An empty s is no condition: nil and no error. The error is
-// an Error with code invalid_constraint.
-func ParseConstraint(s string) ([]Constraint, error) {
-	if strings.TrimSpace(s) == "" {
-		return nil, nil
+// Constraints reads a version condition: comparisons separated by commas, all of which must hold, such as
+// ">=8.0.0,<9". A comparison without an operator means "=". An empty s is no condition: nil and true. It reports false for what
+// is none.
+func Constraints(s string) ([]Constraint, bool) {
+	list, _, ok := readConstraints(s)
+	return list, ok
+}
+
+// readConstraints is Constraints, and returns the comparison that is none: "" if there are too many.
+func readConstraints(s string) (list []Constraint, bad string, ok bool) {
+	if trim(s) == "" {
+		return nil, "", true
 	}
-	texts := strings.Split(s, ",")
-	if len(texts) > maxComparisons {
+	for more := true; more; {
+		var text string
+		text, s, more = strings.Cut(s, ",")
+		c, ok := parseComparison(trim(text))
+		if !ok {
+			return nil, text, false
+		}
+		if list = append(list, c); len(list) > maxComparisons {
+			return nil, "", false
+		}
+	}
+	return list, "", true
+}
+
+// ParseConstraint is Constraints that says what is wrong: its error is an Error with code invalid_constraint.
+func ParseConstraint(s string) ([]Constraint, error) {
+	list, bad, ok := readConstraints(s)
+	switch {
+	case ok:
+		return list, nil
+	case bad == "" && strings.Count(s, ",") >= maxComparisons:
 		return nil, Error{Code: CodeInvalidConstraint, Message: "has more than " + strconv.Itoa(maxComparisons) + " comparisons; use fewer"}
 	}
-	list := make([]Constraint, 0, len(texts))
-	for _, text := range texts {
-		c, ok := parseComparison(strings.TrimSpace(text))
-		if !ok {
-			return nil, Error{
-				Code:    CodeInvalidConstraint,
-				Message: strconv.Quote(text) + ` is not a version comparison; write one to three numbers after =, !=, <, <=, > or >=, such as ">=8.0.0,<9"`,
-			}
-		}
-		list = append(list, c)
+	return nil, Error{
+		Code:    CodeInvalidConstraint,
+		Message: strconv.Quote(clip(bad)) + ` is not a version comparison; write one to three numbers after =, !=, <, <=, > or >=, such as ">=8.0.0,<9"`,
 	}
-	return list, nil
+}
+
+// trim takes the spaces off both ends.
+func trim(s string) string {
+	for s != "" && s[0] == ' ' {
+		s = s[1:]
+	}
+	for s != "" && s[len(s)-1] == ' ' {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 func parseComparison(s string) (Constraint, bool) {
 	op, rest := cutOp(s)
-	core, pre, hasPre := strings.Cut(strings.TrimSpace(rest), "-")
+	core, pre, hasPre := strings.Cut(trim(rest), "-")
 	numbers, count, ok := parseNumbers(core)
 	if !ok || hasPre && (count != 3 || !validIdentifiers(pre, true)) {
 		return Constraint{}, false

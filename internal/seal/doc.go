@@ -1,7 +1,7 @@
 // Package seal signs Snapshots for those who are not to be trusted with changing them: the edges, and everything on the way
 // there.
 //
-// A sealed Snapshot is text of three parts. The first line is the Ed25519 signature (RFC 8032), in standard base64, of all
+// A sealed Snapshot is text of three parts. The first line is the Ed25519 signature (RFC 8032), in hexadecimal digits, of all
 // that follows it. The second line says what it is:
 //
 //	palier-snapshot 1 com.example.shop 42 1795392000 1795478400

@@ -1,9 +1,6 @@
 package seal
 
 import (
-	"crypto/ed25519"
-	"encoding/base64"
-	"strconv"
 	"strings"
 	"unsafe"
 )
@@ -12,8 +9,8 @@ import (
 const MaxBytes = 8 << 20
 
 const (
-	signatureSize = 64 // bytes, RFC 8032
-	signatureText = 88 // the same in base64
+	signatureSize = 64                // bytes, RFC 8032
+	signatureText = 2 * signatureSize // in hexadecimal digits
 
 	title     = "palier-snapshot 1 " // how what is signed begins
 	maxHeader = 1 << 10              // bytes of the second line; an App's id has at most 128
@@ -29,40 +26,6 @@ type Header struct {
 
 // Key is an Ed25519 public key.
 type Key [32]byte
-
-// ParseKey reads what String writes; false for anything else.
-func ParseKey(text string) (Key, bool) {
-	var k Key
-	if len(text) != base64.StdEncoding.EncodedLen(len(k)) {
-		return k, false
-	}
-	raw, err := base64.StdEncoding.DecodeString(text)
-	if err != nil || len(raw) != len(k) {
-		return k, false
-	}
-	return Key(raw), true
-}
-
-// String returns the key in standard base64, as settings and `palier keys` have it.
-func (k Key) String() string { return base64.StdEncoding.EncodeToString(k[:]) }
-
-// PublicKey returns the Key that verifies what private signs.
-func PublicKey(private ed25519.PrivateKey) Key {
-	return Key(private[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
-}
-
-// Sign returns the sealed Snapshot of a Spec's JSON. The same arguments give the same bytes.
-func Sign(private ed25519.PrivateKey, h Header, spec []byte) []byte {
-	sealed := make([]byte, signatureText, signatureText+1+maxHeader+len(spec))
-	sealed = append(sealed, '\n')
-	sealed = append(append(sealed, title...), h.App...)
-	for _, n := range [...]int64{h.Revision, h.Issued, h.Expires} {
-		sealed = strconv.AppendInt(append(sealed, ' '), n, 10)
-	}
-	sealed = append(append(sealed, '\n'), spec...)
-	base64.StdEncoding.Encode(sealed, ed25519.Sign(private, sealed[signatureText+1:]))
-	return sealed
-}
 
 // Read returns the header and the Spec's JSON of a sealed Snapshot, as views of it, and false when it is none. It does not
 // look at the signature.
@@ -112,18 +75,37 @@ func number(digits string) (n int64, ok bool) {
 
 // Verify reports whether one of the keys made the signature of a sealed Snapshot.
 func Verify(sealed []byte, keys []Key) bool {
-	var signature [signatureText]byte // base64 decodes more than it keeps
-	if len(sealed) <= signatureText || sealed[signatureText] != '\n' {
-		return false
-	}
-	n, err := base64.StdEncoding.Strict().Decode(signature[:], sealed[:signatureText])
-	if err != nil || n != signatureSize {
+	var signature [signatureSize]byte
+	if len(sealed) <= signatureText || sealed[signatureText] != '\n' || !unhex(signature[:], sealed) {
 		return false
 	}
 	for i := range keys {
-		if ed25519.Verify(keys[i][:], sealed[signatureText+1:], signature[:signatureSize]) {
+		if verify(&keys[i], sealed[signatureText+1:], &signature) {
 			return true
 		}
 	}
 	return false
+}
+
+// unhex fills into from the hexadecimal digits that text begins with, which must be small ones.
+func unhex(into, text []byte) bool {
+	for i := range into {
+		high, low := digit(text[2*i]), digit(text[2*i+1])
+		if high|low > 15 {
+			return false
+		}
+		into[i] = high<<4 | low
+	}
+	return true
+}
+
+// digit returns the value of a small hexadecimal digit, more than 15 for anything else.
+func digit(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 0xff
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -188,14 +187,14 @@ func (s SnapshotItem) Raw() ([]byte, error) {
 	return text, nil
 }
 
-// Spec decodes the Snapshot.
+// Spec decodes the Snapshot. Its strings are views into what Raw returns, so neither must be changed.
 func (s SnapshotItem) Spec() (resolve.Spec, error) {
-	var spec resolve.Spec
 	text, err := s.Raw()
 	if err != nil {
-		return spec, err
+		return resolve.Spec{}, err
 	}
-	if err := json.Unmarshal(text, &spec); err != nil {
+	spec, err := resolve.ParseSpec(text)
+	if err != nil {
 		return resolve.Spec{}, fmt.Errorf("reading %s: %w", s.item.Key, err)
 	}
 	return spec, nil
