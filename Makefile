@@ -6,7 +6,7 @@ LDFLAGS  := -s -w
 # a pinned tool, run through the module proxy without touching go.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: run cloud-local build test race fuzz bench lint clean help need-go functions validate-template deploy teardown
+.PHONY: run cloud-local build test race fuzz bench lint clean help need-go edge edge-check functions validate-template deploy teardown
 
 ARGS ?=
 run: build ## build and start Palier with its demo: no account, no configuration
@@ -49,7 +49,7 @@ lint: need-go ## formatting, vet, static analysis
 	$(PLAIN) $(GO) vet ./...
 	$(PLAIN) $(GO) run $(STATICCHECK) ./...
 
-FUNCTIONS      := resolve ingest aggregate promote admin
+FUNCTIONS      := resolve ingest aggregate promote admin relay
 FUNCTION_BUILD := CGO_ENABLED=0 $(GO) build -tags lambda.norpc -trimpath -ldflags '$(LDFLAGS)'
 
 functions: need-go ## the Lambda functions for this machine, into bin/functions/
@@ -58,6 +58,22 @@ functions: need-go ## the Lambda functions for this machine, into bin/functions/
 # What `sam build` calls for each function of template.yaml, with ARTIFACTS_DIR set: ResolveFunction is functions/resolve.
 build-%Function: need-go
 	GOOS=linux GOARCH=arm64 $(FUNCTION_BUILD) -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(shell echo $* | tr A-Z a-z)
+
+# The module for edges. TinyGo's build ships and is in the repository, so that nobody needs TinyGo to deploy; standard Go's is the
+# reference.
+EDGE_MODULE := functions/edge/module/edge.wasm
+TINYGO      := $(BIN)/tinygo/bin/tinygo
+EDGE_BUILD  := build -target infra/edge/edge.json -opt z -no-debug -panic trap
+
+edge: need-go ## the WebAssembly module for edges: by TinyGo, which is installed into bin/tinygo, and by standard Go
+	infra/edge/tinygo.sh $(BIN)/tinygo
+	$(TINYGO) $(EDGE_BUILD) -o $(EDGE_MODULE) ./functions/edge
+	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags '$(LDFLAGS)' -o $(BIN)/edge-go.wasm ./functions/edge
+
+edge-check: need-go ## the module in the repository is what the source gives
+	infra/edge/tinygo.sh $(BIN)/tinygo
+	$(TINYGO) $(EDGE_BUILD) -o $(BIN)/edge-check.wasm ./functions/edge
+	@cmp $(BIN)/edge-check.wasm $(EDGE_MODULE) || { echo "run make edge and commit $(EDGE_MODULE)"; exit 1; }
 
 validate-template: need-go ## template.yaml: the real SAM CLI, and our own walk through it
 	$(GO) test -count=1 -v -run 'SAM|Walk' ./internal/cloudlocal/template

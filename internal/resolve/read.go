@@ -7,8 +7,9 @@ import "github.com/palier-ota/palier/internal/rollout"
 //
 // Keys that it does not know are skipped, so that an edge reads the snapshots of a newer Palier; keys are told apart by
 // case. Of equal keys the last one counts. Null says nothing, as if its key were not there. An empty list is empty, not
-// nil, which makes no difference to Compile. Numbers may not be negative: no Spec of NewSpec has such a one. What is made
-// of a text is in proportion to its length, and its depth is bounded, but whether it makes sense is for Compile to say.
+// nil, which makes no difference to Compile. Numbers may not be negative: those of a Spec that NewSpec made never are.
+// What is made of a text is in proportion to its length, and its depth is bounded, but whether it makes sense is for
+// Compile to say.
 //
 // The Spec's strings are views into text, which must not change afterwards.
 func ParseSpec(text []byte) (Spec, error) {
@@ -27,7 +28,7 @@ func ParseFacts(text []byte) (Facts, error) {
 	return f, r.result("facts")
 }
 
-// A struct is read member by member: the cases below stand in the order of the keys, which is that of the struct's fields.
+// A struct is read member by member: the cases below stand in the order of the keys, and these in that of its fields.
 
 func (r *reader) facts(f *Facts) {
 	for {
@@ -50,7 +51,8 @@ func (r *reader) facts(f *Facts) {
 
 func (r *reader) spec(s *Spec) {
 	for {
-		switch r.member("app revision expose_metadata allow_device_custom_id bundles versions channels segments rollouts owned generation") {
+		switch r.member("app revision expose_metadata allow_device_custom_id bundles versions channels segments rollouts " +
+			"owned generation") {
 		case 0:
 			r.text(&s.App)
 		case 1:
@@ -81,7 +83,8 @@ func (r *reader) spec(s *Spec) {
 
 func (r *reader) bundle(b *BundleSpec) {
 	for {
-		switch r.member("version url checksum session_key key_id manifest min_update_version link comment requires_consent served") {
+		switch r.member("version url checksum session_key key_id manifest min_update_version link comment " +
+			"requires_consent served") {
 		case 0:
 			r.text(&b.Version)
 		case 1:
@@ -127,8 +130,8 @@ func (r *reader) file(f *rollout.ManifestFile) {
 
 func (r *reader) channel(c *ChannelSpec) {
 	for {
-		switch r.member("name bundle public ios android electron allow_device_self_set allow_dev allow_prod allow_emulator allow_device " +
-			"disable_auto_update disable_auto_update_under_native number kept") {
+		switch r.member("name bundle public ios android electron allow_device_self_set allow_dev allow_prod allow_emulator " +
+			"allow_device disable_auto_update disable_auto_update_under_native number kept") {
 		case 0:
 			r.text(&c.Name)
 		case 1:

@@ -10,13 +10,13 @@ import (
 	"github.com/palier-ota/palier/internal/rollout"
 )
 
-// largeSpec is the JSON of a Spec of 100 KB: some hundred bundles of which one has a manifest, and a segment of listed devices.
+// largeSpec is the JSON of a Spec of 100 KB: 140 bundles of which one has a manifest, and a segment of listed devices.
 func largeSpec(tb testing.TB) []byte {
 	tb.Helper()
 	s := appState()
 	for i := range 140 {
 		b := zip("2.0." + strconv.Itoa(i))
-		b.URL += "?Expires=1767225600&Signature=0123456789abcdef0123456789abcdef0123456789abcdef&Key-Pair-Id=APKAEIBAERJR2EXAMPLE"
+		b.URL += "?Expires=1767225600&Signature=0123456789abcdef0123456789abcdef0123456789abcdef&Key-Pair-Id=APKAEXAMPLE"
 		c := rollout.NewChannel("channel-" + strconv.Itoa(i))
 		c.Bundle, c.Number = b.Version, int64(i+3)
 		for file := range 100 * max(0, 1-i) {

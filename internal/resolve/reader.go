@@ -9,8 +9,8 @@ import (
 )
 
 // reader walks JSON text that is known to be well formed, so that only a value of the wrong kind can be amiss. Such a
-// problem stops it: the reader stays where that value begins, and every object is at its end. Nobody has to look for errors
-// on the way.
+// problem stops it: the reader stays where that value begins, and every object is at its end. Nobody has to look for
+// errors on the way.
 //
 // It is written to be small: strconv, encoding/hex and encoding/base64 would do their part in several times the code.
 type reader struct {
@@ -140,8 +140,8 @@ func list[T any](r *reader, into *[]T, read func(*reader, *T)) {
 	*into = all
 }
 
-// count steps to the first element of the list at hand and returns how many there are. Each will take size bytes, for which
-// there must be room.
+// count steps to the first element of the list at hand and returns how many there are. Each will take size bytes, for
+// which there must be room.
 func (r *reader) count(size int) (n int) {
 	if r.peek() != '[' {
 		r.fail("want a list")
