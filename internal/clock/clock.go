@@ -99,6 +99,15 @@ func (c *Clock) Now() time.Time {
 	return c.anchor.after(c.passed + time.Since(c.start))
 }
 
+// Ago returns what the clock showed when d of real time less had passed. A clock that runs faster has no past before its
+// anchor: there it showed what it showed at the anchor.
+func (c *Clock) Ago(d time.Duration) time.Time {
+	if c.real {
+		return time.Now().Add(-d)
+	}
+	return c.anchor.after(c.passed + time.Since(c.start) - d)
+}
+
 // Scale returns how many times faster than the real time the clock runs; 1 for the real time.
 func (c *Clock) Scale() float64 { return c.anchor.Scale }
 

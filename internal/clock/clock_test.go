@@ -123,6 +123,25 @@ func TestWhatIsNoClock(t *testing.T) {
 	}
 }
 
+func TestAgo(t *testing.T) {
+	before := time.Now().Add(-time.Hour)
+	if ago := clock.Real().Ago(time.Hour); ago.Before(before) || ago.Sub(before) > time.Minute {
+		t.Errorf("an hour ago was %s, the real time was %s", ago, before)
+	}
+	c, err := clock.New(clock.Anchor{Real: time.Now().Add(-time.Hour), Clock: noon, Scale: 60})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ago, want := range map[time.Duration]time.Time{
+		0: noon.Add(60 * time.Hour), time.Second: noon.Add(60*time.Hour - time.Minute), 59 * time.Minute: noon.Add(time.Hour),
+		2 * time.Hour: noon, 1 << 62: noon,
+	} {
+		if got := c.Ago(ago); got.Before(want) || got.Sub(want) > time.Hour {
+			t.Errorf("%s ago it was %s, want %s", ago, got, want)
+		}
+	}
+}
+
 func TestRealDurations(t *testing.T) {
 	c, err := clock.New(clock.Anchor{Real: noon, Clock: noon.Add(time.Hour), Scale: 3600})
 	if err != nil {

@@ -13,6 +13,7 @@ const (
 	skSnapshot = "SNAPSHOT"
 	skDevice   = "DEVICE"
 	skToken    = "TOKEN"
+	skSigning  = "SIGNING"
 
 	prefixBundle  = "BUNDLE#"
 	prefixChannel = "CHANNEL#"
@@ -24,6 +25,7 @@ const (
 
 	pkDevice = "DEVICE#" // then the app's id, # and the device's
 	pkApps   = "APPS"    // index: one item per app
+	pkKeys   = "KEYS"    // the signing keys, all in one item
 	pkLive   = "LIVE"    // index: one item per live rollout
 	pkTokens = "TOKENS"  // index: one item per token, by name
 )
@@ -35,6 +37,7 @@ func entityKey(app, prefix, id string) Key { return Key{appPK(app), prefix + id}
 func indexKey(app string) Key              { return Key{pkApps, app} }
 func liveKey(app, rollout string) Key      { return Key{pkLive, app + "#" + rollout} }
 func tokenKey(hash [32]byte) Key           { return Key{"TOKEN#" + hex.EncodeToString(hash[:]), skToken} }
+func keyRingKey() Key                      { return Key{pkKeys, skSigning} }
 func tokenIndexKey(name string) Key        { return Key{pkTokens, name} }
 
 // factsKey is where a device's Facts are. Device ids are compared in lower case.

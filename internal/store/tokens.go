@@ -7,6 +7,12 @@ import (
 	"time"
 )
 
+// The roles that more than one part of Palier knows by name. Package admin has the others, and what each may do.
+const (
+	RoleAdmin = "admin"
+	RoleEdge  = "edge"
+)
+
 // Token is what is known of an access token. The secret itself is nowhere: only its SHA-256 is kept, as the address.
 type Token struct {
 	Name      string    `json:"name"` // unique; shown in the audit log

@@ -95,6 +95,14 @@
 //	  Delete TOKENS / {name}, if unchanged
 //	  Get    TOKENS / {name}, strong
 //	  Put    TOKEN#{hash} / TOKEN
+//	first signing key                                                                    1       2
+//	  Get    KEYS / SIGNING, strong
+//	  Put    KEYS / SIGNING, if absent
+//	signing keys                                                                         1
+//	  Get    KEYS / SIGNING, strong
+//	next signing key                                                                     1       2
+//	  Get    KEYS / SIGNING, strong
+//	  Put    KEYS / SIGNING, if unchanged
 //	deletion of an app                                                                  21     188
 //	  Check  APP#{app} / APP, if unchanged (4×)
 //	  Delete APP#{app} / BUNDLE#{version} (12×)

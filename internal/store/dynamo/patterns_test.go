@@ -111,6 +111,18 @@ var patterns = []struct {
 	{"revocation of a token", func(ctx context.Context, s *scene) error {
 		return s.tokens.Revoke(ctx, "second")
 	}},
+	{"first signing key", func(ctx context.Context, s *scene) error {
+		_, err := s.keys.Ensure(ctx)
+		return err
+	}},
+	{"signing keys", func(ctx context.Context, s *scene) error {
+		_, err := s.keys.Load(ctx)
+		return err
+	}},
+	{"next signing key", func(ctx context.Context, s *scene) error {
+		_, err := s.keys.Prepare(ctx, false)
+		return err
+	}},
 	{"deletion of an app", func(ctx context.Context, s *scene) error {
 		return s.apps.Delete(ctx, s.state, []rollout.Event{audit(200, "delete", "app "+shop)})
 	}},

@@ -87,6 +87,7 @@ type scene struct {
 	apps    store.Apps
 	devices store.Devices
 	tokens  store.Tokens
+	keys    store.Keys
 	tallies store.Tallies
 	shard   store.Shard
 	state   rollout.State
@@ -101,6 +102,7 @@ func newScene(s store.Store) *scene {
 		apps:    store.Apps{Store: s, NewID: store.NewULID(rand.Reader), Large: unasked{}},
 		devices: store.Devices{Store: s},
 		tokens:  store.Tokens{Store: s},
+		keys:    store.Keys{Store: s},
 		tallies: store.Tallies{Store: s},
 		shard:   store.Shard{Store: s, Stream: "telemetry", Name: "s00"},
 	}

@@ -47,6 +47,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("large snapshots", func(t *testing.T) { testLarge(t, e) })
 	t.Run("devices", func(t *testing.T) { testDevices(t, e) })
 	t.Run("tokens", func(t *testing.T) { testTokens(t, e) })
+	t.Run("signing keys", func(t *testing.T) { testSigningKeys(t, e) })
 }
 
 func key(pk, sk string) store.Key { return store.Key{PK: pk, SK: sk} }
