@@ -132,15 +132,24 @@ func (c *connection) address() string {
 
 // call sends one request to the operator API and decodes the answer into out, unless out is nil.
 func (c *connection) call(ctx context.Context, method, path, contentType string, body []byte, out any) error {
-	secret, err := c.secret()
+	res, raw, err := c.exchange(ctx, method, "/api/v1"+path, contentType, body)
 	if err != nil {
 		return err
 	}
+	return c.read(res, raw, out)
+}
+
+// exchange sends one request to the server and returns the answer with its whole body.
+func (c *connection) exchange(ctx context.Context, method, path, contentType string, body []byte) (*http.Response, []byte, error) {
+	secret, err := c.secret()
+	if err != nil {
+		return nil, nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, c.address()+"/api/v1"+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, c.address()+path, bytes.NewReader(body))
 	if err != nil {
-		return usageError{fmt.Errorf("server address %q: %w", c.server, err)}
+		return nil, nil, usageError{fmt.Errorf("server address %q: %w", c.server, err)}
 	}
 	req.Header.Set("Authorization", "Bearer "+secret)
 	if contentType != "" {
@@ -148,17 +157,17 @@ func (c *connection) call(ctx context.Context, method, path, contentType string,
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return c.silent(ctx, err)
+		return nil, nil, c.silent(ctx, err)
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, 64<<20))
 	if err != nil {
-		return fmt.Errorf("reading the answer of %s: %w", c.address(), err)
+		return nil, nil, fmt.Errorf("reading the answer of %s: %w", c.address(), err)
 	}
 	if date, err := http.ParseTime(res.Header.Get("Date")); err == nil {
 		c.answered.Store(date.Unix())
 	}
-	return c.read(res, raw, out)
+	return res, raw, nil
 }
 
 // silent says why there was no answer.
@@ -175,7 +184,7 @@ func (c *connection) silent(ctx context.Context, err error) error {
 
 // read decodes an answer, or turns it into an error.
 func (c *connection) read(res *http.Response, raw []byte, out any) error {
-	stranger := unreachable(fmt.Sprintf("%s is not a Palier server (it answered %s); set --server or PALIER_SERVER", c.address(), res.Status))
+	stranger := c.stranger(res)
 	if res.StatusCode >= 400 {
 		refusal := &apiError{Status: res.StatusCode}
 		if json.Unmarshal(raw, refusal) != nil || refusal.Code == "" {
@@ -193,6 +202,11 @@ func (c *connection) read(res *http.Response, raw []byte, out any) error {
 		return fmt.Errorf("the answer of %s is not what this palier understands: %w", c.address(), err)
 	}
 	return nil
+}
+
+// stranger says that what answered is no Palier.
+func (c *connection) stranger(res *http.Response) error {
+	return unreachable(fmt.Sprintf("%s is not a Palier server (it answered %s); set --server or PALIER_SERVER", c.address(), res.Status))
 }
 
 // now is the server's clock at its latest answer: ages are told by the clock that set the times.

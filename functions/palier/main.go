@@ -22,7 +22,7 @@ const (
 	exitUsage       = 2 // the command line makes no sense
 	exitRefused     = 3 // the server understood and said no
 	exitUnreachable = 4 // no server answered
-	exitNotHealthy  = 5 // watched rollout ended other than completed; fleet saw a violation
+	exitNotHealthy  = 5 // watched rollout ended other than completed; fleet saw a violation; no edge would take the snapshot
 )
 
 // errExit carries an exit code for an outcome that has already been printed.
@@ -84,7 +84,7 @@ func newRoot() *cobra.Command {
 when to go on, stop, or take a bundle back.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the server said no, 4 no server answered,
-5 a watched rollout ended badly or a fleet saw a violation.`,
+5 a watched rollout ended badly, a fleet saw a violation, or no edge would take a snapshot.`,
 		Example: `  palier serve --demo --time-scale 7200      # see the whole loop in a minute
   palier apply -f shop.yaml                  # state what an app should be
   palier rollout start com.example.shop --channel production --bundle 1.4.0
@@ -98,7 +98,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the server said no, 4 no server a
 	c.flags(root.PersistentFlags())
 	root.AddCommand(
 		newServe(), newApply(c), newExport(c), newRollout(c), newExplain(c), newFleet(), newToken(c), newApp(c), newCost(c), newDeadLetters(c),
-		newCloudLocal(),
+		newCloudLocal(), newKeys(c), newSnapshot(c), newEdge(),
 	)
 	return root
 }

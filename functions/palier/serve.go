@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +26,7 @@ import (
 	"github.com/palier-ota/palier/internal/clock"
 	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/promote"
+	"github.com/palier-ota/palier/internal/relay"
 	"github.com/palier-ota/palier/internal/store"
 	storesqlite "github.com/palier-ota/palier/internal/store/sqlite"
 	streamsqlite "github.com/palier-ota/palier/internal/stream/sqlite"
@@ -44,14 +46,16 @@ type serveOptions struct {
 	data   string
 	listen string
 	scale  float64
-	token  string // first admin token; empty: made and stored
-	fresh  bool   // clear the data directory first
+	token  string     // first admin token; empty: made and stored
+	edges  []*url.URL // to tell of changes
+	fresh  bool       // clear the data directory first
 	log    *slog.Logger
 	notify func(promote.Outcome)
 }
 
 func newServe() *cobra.Command {
 	var o serveOptions
+	var edges []string
 	var demo, verbose bool
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -62,14 +66,26 @@ data directory, readable by you only; commands on the same machine find it there
 
 --time-scale runs the clock faster: at 3600 an hour passes every second, so that a plan of a week can be watched. The
 clock of a data directory never runs back, so give such a try a directory of its own. --demo adds an app, a fleet of
-simulated devices, a healthy rollout and a crashing one, all in a folder "demo" below --data, which it clears first.`,
+simulated devices, a healthy rollout and a crashing one, all in a folder "demo" below --data, which it clears first.
+
+Edges fetch signed snapshots from here and hand over what devices report; "palier token create NAME --role edge" lets one
+in, and "palier keys" shows the key that it is to trust. Each --edge is told of changes at once, instead of at its next
+poll.`,
 		Example: `  palier serve
   palier serve --data /var/lib/palier --listen 127.0.0.1:8787
+  palier serve --edge https://edge.example.com
   palier serve --demo`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.data, _ = cmd.Flags().GetString("data")
 			o.token = os.Getenv("PALIER_TOKEN")
+			for _, text := range edges {
+				edge, err := relay.ParseEdge(text)
+				if err != nil {
+					return usageError{fmt.Errorf("--edge: %w", err)}
+				}
+				o.edges = append(o.edges, edge)
+			}
 			level := slog.LevelInfo
 			if demo {
 				level = slog.LevelError // the demo tells its own story
@@ -95,6 +111,7 @@ simulated devices, a healthy rollout and a crashing one, all in a folder "demo" 
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", defaultListen, "address to listen on; port 0 picks a free one")
 	f.Float64Var(&o.scale, "time-scale", 1, "run the clock this many times faster, 1 to 1000000")
+	f.StringArrayVar(&edges, "edge", nil, "address of an edge to tell of changes at once; repeat it for more")
 	f.BoolVar(&demo, "demo", false, "seed an app and run a fleet, a healthy rollout and a crashing one")
 	f.BoolVar(&verbose, "verbose", false, "log every decision")
 	return cmd
@@ -109,6 +126,8 @@ type server struct {
 	objects    *dir.Store
 	devices    *device.Service
 	operators  *admin.Service
+	origin     *relay.Origin
+	pusher     *relay.Pusher
 	aggregator *aggregate.Aggregator
 	ticker     *promote.Ticker
 	lock       *flock.Flock
@@ -177,11 +196,17 @@ func listenError(address string, err error) error {
 // wire connects the parts.
 func (s *server) wire(ctx context.Context) error {
 	// What this process changes, its devices see at once.
-	observed := store.Observe(s.store, func(app string) { s.devices.Forget(app) })
+	observed := store.Observe(s.store, s.changed)
 	apps := store.Apps{Store: observed, Large: s.objects, NewID: store.NewULID(rand.Reader)}
+	keys := store.Keys{Store: s.store, Now: s.clock.Now}
 	s.devices = device.New(device.Config{
 		Apps: apps, Devices: store.Devices{Store: s.store}, Stream: s.stream, Now: s.clock.Now, Log: s.options.log,
 	})
+	s.origin = relay.New(relay.Config{
+		Apps: apps, Tokens: store.Tokens{Store: s.store}, Keys: keys, Devices: s.devices,
+		Now: s.clock.Now, Ago: s.clock.Ago, Log: s.options.log,
+	})
+	s.pusher = relay.NewPusher(relay.PusherConfig{Apps: apps, Keys: keys, Edges: s.options.edges, Log: s.options.log})
 	var err error
 	if s.operators, err = admin.New(admin.Config{
 		Store: observed, Large: s.objects, Now: s.clock.Now, Rand: rand.Reader, Log: s.options.log, Version: version(),
@@ -207,13 +232,21 @@ func (s *server) wire(ctx context.Context) error {
 	return nil
 }
 
+// changed tells devices and edges of a new Snapshot.
+func (s *server) changed(app string) {
+	s.devices.Forget(app)
+	s.pusher.Changed(app)
+}
+
 // handler sends each path to its part. Devices come first: they are nearly all of the traffic.
 func (s *server) handler() http.Handler {
-	devices, operators, metrics := s.devices.Handler(), s.operators.Handler(), s.metrics()
+	devices, operators, edges, metrics := s.devices.Handler(), s.operators.Handler(), s.origin.Handler(), s.metrics()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasPrefix(r.URL.Path, "/api/"):
 			operators.ServeHTTP(w, r)
+		case relay.Serves(r.URL.Path):
+			edges.ServeHTTP(w, r)
 		case r.URL.Path == "/metrics":
 			metrics.ServeHTTP(w, r)
 		default:
@@ -326,6 +359,9 @@ func (s *server) tick(ctx context.Context) {
 
 // close releases what was opened, in reverse.
 func (s *server) close() {
+	if s.pusher != nil {
+		s.pusher.Close()
+	}
 	if s.devices != nil {
 		s.devices.Close()
 	}

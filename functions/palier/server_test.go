@@ -27,9 +27,14 @@ func startServer(t *testing.T, scale float64) *server {
 // startServerIn is startServer on a data directory; without a token the server makes its own.
 func startServerIn(t *testing.T, data string, scale float64, token string) running {
 	t.Helper()
-	s, err := openServer(t.Context(), serveOptions{
+	return startServerWith(t, serveOptions{
 		data: data, listen: "127.0.0.1:0", scale: scale, token: token, log: slog.New(slog.DiscardHandler),
 	})
+}
+
+func startServerWith(t *testing.T, o serveOptions) running {
+	t.Helper()
+	s, err := openServer(t.Context(), o)
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -20,7 +20,7 @@ func newToken(c *connection) *cobra.Command {
 	cmd := parent(&cobra.Command{
 		Use:   "token",
 		Short: "Create, list and revoke access tokens",
-		Long:  "Access tokens let people and programs use the operator API. Roles: viewer reads, operator applies and operates rollouts, admin also manages tokens and removes apps, edge reads snapshots only.",
+		Long:  "Access tokens let people and programs use the operator API. Roles: viewer reads, operator applies and operates rollouts, admin also manages tokens and removes apps, edge lets an edge fetch snapshots and hand over telemetry.",
 		Example: `  palier token create ci --role operator --ttl 90d
   palier token new --json
   palier token list

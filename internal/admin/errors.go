@@ -24,6 +24,7 @@ const (
 	CodeNotFound         = "not_found"              // 404
 	CodeMethodNotAllowed = "method_not_allowed"     // 405
 	CodeConflict         = "conflict"               // 409: changed by someone else meanwhile
+	CodeNoNextKey        = "no_next_key"            // 409: no signing key is prepared
 	CodeInUse            = "in_use"                 // 409: something still refers to what should be removed
 	CodeBundleImmutable  = "bundle_immutable"       // 409: the bundle was already served
 	CodeTooLarge         = "too_large"              // 413

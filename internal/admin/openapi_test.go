@@ -55,6 +55,7 @@ func TestDescriptionNamesEveryCall(t *testing.T) {
 		app + "/explain": "get", app + "/events": "get",
 		app + "/devices/{name}/failed/{version}": "delete",
 		"/api/v1/tokens":                         "post get", "/api/v1/tokens/{name}": "delete",
+		"/api/v1/keys": "get", "/api/v1/keys/next": "post", "/api/v1/keys/activate": "post",
 		"/api/v1/whoami": "get", "/api/v1/openapi.json": "get",
 	}
 	for _, list := range []string{"bundles", "channels", "segments", "devices", "plans"} {

@@ -112,6 +112,7 @@ func (s *Service) route(version string) error {
 	s.routeRollouts(r)
 	s.routeInsight(r)
 	s.routeTokens(r)
+	s.routeKeys(r)
 	r.routeSelf()
 	for _, unused := range []string{"ErrorModel", "ErrorDetail"} { // huma's own, which never leave this API
 		delete(r.api.OpenAPI().Components.Schemas.Map(), unused)
@@ -155,6 +156,7 @@ func describe(version string) huma.Config {
 				{Name: "resources", Description: "Bundles, channels, segments, devices and plans, one by one"},
 				{Name: "rollouts", Description: "Start and operate rollouts"},
 				{Name: "insight", Description: "What happened, what is measured, and why"},
+				{Name: "edges", Description: "What edges are to trust"},
 				{Name: "access", Description: "Tokens, and this description"},
 			},
 		},

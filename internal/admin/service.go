@@ -35,6 +35,7 @@ type Service struct {
 	devices  store.Devices
 	tallies  store.Tallies
 	tokens   store.Tokens
+	keys     store.Keys
 	now      func() time.Time
 	random   io.Reader
 	newID    func(time.Time) string
@@ -71,6 +72,7 @@ func New(cfg Config) (*Service, error) {
 		devices:  store.Devices{Store: cfg.Store},
 		tallies:  store.Tallies{Store: cfg.Store},
 		tokens:   store.Tokens{Store: cfg.Store},
+		keys:     store.Keys{Store: cfg.Store, Rand: cfg.Rand, Now: cfg.Now},
 		now:      cfg.Now,
 		random:   cfg.Rand,
 		newID:    newID,

@@ -18,13 +18,13 @@ import (
 // Role is what a token may do.
 type Role string
 
-// The roles. Each of the first three may do all that the one before may; an edge token may only read snapshots, which
-// hold the salts that nobody else is shown.
+// The roles. Each of the first three may do all that the one before may. An edge token lets nobody into this API: it is for
+// package relay, which hands out snapshots, with the salts that nobody else is shown.
 const (
-	Viewer   Role = "viewer"   // reads
-	Operator Role = "operator" // applies documents and operates rollouts
-	Admin    Role = "admin"    // manages tokens and deletes apps
-	Edge     Role = "edge"     // reads snapshots
+	Viewer   Role = "viewer"        // reads
+	Operator Role = "operator"      // applies documents and operates rollouts
+	Admin    Role = store.RoleAdmin // manages tokens and deletes apps
+	Edge     Role = store.RoleEdge  // reads snapshots and hands over what devices report
 )
 
 // rank orders the roles that contain each other; 0 for those that stand apart.

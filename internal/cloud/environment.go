@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/palier-ota/palier/internal/clock"
@@ -114,4 +116,20 @@ func (e *Environment) FunctionName() string { return e.get("AWS_LAMBDA_FUNCTION_
 // would wait for should be done before asking for one.
 func (e *Environment) Provisioned() bool {
 	return e.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "provisioned-concurrency"
+}
+
+// Edges returns what parse makes of the addresses in PALIER_EDGES, which stand between commas: those of the edges to tell of
+// changes. None if it is not set.
+func (e *Environment) Edges(parse func(address string) (*url.URL, error)) []*url.URL {
+	const name = "PALIER_EDGES"
+	var edges []*url.URL
+	for text := range strings.FieldsFuncSeq(e.get(name), func(r rune) bool { return r == ',' || r == ' ' }) {
+		edge, err := parse(text)
+		if err != nil {
+			e.refuse(name, err)
+			return nil
+		}
+		edges = append(edges, edge)
+	}
+	return edges
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ func variables() map[string]string {
 		"AWS_LAMBDA_FUNCTION_NAME": "shop-resolve", "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
 		"PALIER_TABLE": "table", "PALIER_STREAM": "stream", "PALIER_STATE": "state",
 		"PALIER_SNAPSHOT_TTL": "30s", "PALIER_LOG_LEVEL": "warn", "PALIER_ADMIN_TOKEN_SHA256": strings.Repeat("0a", 32),
-		"PALIER_CLOCK": "2026-11-22T12:00:00Z 2027-11-22T12:00:00Z 1",
+		"PALIER_CLOCK": "2026-11-22T12:00:00Z 2027-11-22T12:00:00Z 1", "PALIER_EDGES": "https://one.example.com, https://two.example.com/eu",
 	}
 }
 
@@ -37,6 +38,7 @@ func readAll(variables map[string]string) (*cloud.Environment, *bytes.Buffer) {
 	e.Large()
 	e.SnapshotTTL()
 	e.AdminTokenHash()
+	e.Edges(url.ParseRequestURI)
 	return e, &log
 }
 
@@ -51,6 +53,9 @@ func TestEnvironment(t *testing.T) {
 	if hash := e.AdminTokenHash(); hex.EncodeToString(hash[:]) != strings.Repeat("0a", 32) {
 		t.Errorf("hash %x", hash)
 	}
+	if edges := e.Edges(url.ParseRequestURI); len(edges) != 2 || edges[0].Host != "one.example.com" || edges[1].String() != "https://two.example.com/eu" {
+		t.Errorf("edges %v", edges)
+	}
 	if ahead := time.Until(e.Clock.Now()); ahead < 300*24*time.Hour {
 		t.Errorf("the clock is %s ahead", ahead)
 	}
@@ -64,7 +69,7 @@ func TestEnvironment(t *testing.T) {
 
 func TestEnvironmentOfOptionalVariables(t *testing.T) {
 	v := variables()
-	for _, name := range []string{"AWS_SESSION_TOKEN", "PALIER_SNAPSHOT_TTL", "PALIER_LOG_LEVEL", "PALIER_ADMIN_TOKEN_SHA256", "PALIER_CLOCK"} {
+	for _, name := range []string{"AWS_SESSION_TOKEN", "PALIER_SNAPSHOT_TTL", "PALIER_LOG_LEVEL", "PALIER_ADMIN_TOKEN_SHA256", "PALIER_CLOCK", "PALIER_EDGES"} {
 		delete(v, name)
 	}
 	v["AWS_LAMBDA_INITIALIZATION_TYPE"] = "provisioned-concurrency"
@@ -72,7 +77,7 @@ func TestEnvironmentOfOptionalVariables(t *testing.T) {
 	if err := e.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if e.SnapshotTTL() != 0 || e.AdminTokenHash() != nil || !e.Provisioned() || e.Clock.String() != "" {
+	if e.SnapshotTTL() != 0 || e.AdminTokenHash() != nil || e.Edges(url.ParseRequestURI) != nil || !e.Provisioned() || e.Clock.String() != "" {
 		t.Errorf("ttl %s, hash %x, clock %q", e.SnapshotTTL(), e.AdminTokenHash(), e.Clock)
 	}
 	e.Log.Debug("not at this level")
@@ -85,7 +90,7 @@ func TestEnvironmentOfOptionalVariables(t *testing.T) {
 func TestEnvironmentSaysWhatIsWrong(t *testing.T) {
 	for name, value := range map[string]string{
 		"AWS_REGION": "", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "PALIER_TABLE": "", "PALIER_STREAM": "", "PALIER_STATE": "",
-		"PALIER_SNAPSHOT_TTL": "soon", "PALIER_LOG_LEVEL": "loud", "PALIER_ADMIN_TOKEN_SHA256": "0a", "PALIER_CLOCK": "noon",
+		"PALIER_SNAPSHOT_TTL": "soon", "PALIER_LOG_LEVEL": "loud", "PALIER_ADMIN_TOKEN_SHA256": "0a", "PALIER_CLOCK": "noon", "PALIER_EDGES": "one.example.com",
 		"AWS_ENDPOINT_URL_DYNAMODB": "127.0.0.1:8000", "AWS_ENDPOINT_URL_KINESIS": "ftp://x", "AWS_ENDPOINT_URL_S3": "http://",
 	} {
 		v := variables()
