@@ -11,6 +11,7 @@ import (
 
 	"github.com/palier-ota/palier/internal/admin"
 	"github.com/palier-ota/palier/internal/apigateway"
+	"github.com/palier-ota/palier/internal/relay"
 	"github.com/palier-ota/palier/internal/store"
 )
 
@@ -19,6 +20,7 @@ type handler struct {
 	operators *admin.Service
 	answer    apigateway.Handler
 	log       *slog.Logger
+	edges     *relay.Pusher // told of what a request changed; nil if there are none
 
 	mu    sync.Mutex
 	first *[sha256.Size]byte // hash of the first admin token; nil once it is let in
@@ -36,7 +38,11 @@ func newHandler(c admin.Config, first *[sha256.Size]byte) (*handler, error) {
 // Invoke answers one event. It fails when the event is none of an HTTP API.
 func (h *handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	h.letIn(ctx)
-	return h.answer(ctx, event)
+	answer, err := h.answer(ctx, event)
+	if h.edges != nil {
+		h.edges.Settle(ctx)
+	}
+	return answer, err
 }
 
 // letInTimeout bounds how long a request waits for the first admin token to be let in: what is left of Lambda's time must

@@ -8,8 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +22,7 @@ import (
 
 	"github.com/palier-ota/palier/internal/admin"
 	"github.com/palier-ota/palier/internal/apigateway"
+	"github.com/palier-ota/palier/internal/relay"
 	"github.com/palier-ota/palier/internal/store"
 	storesqlite "github.com/palier-ota/palier/internal/store/sqlite"
 )
@@ -201,5 +206,36 @@ func TestOtherEventsAreNoRequests(t *testing.T) {
 	}
 	if _, err := newHandler(admin.Config{}, nil); err == nil {
 		t.Error("a function without a store was made")
+	}
+}
+
+// TestEdgesKnowWhenARequestIsAnswered what it changed, since the process may be stopped then.
+func TestEdgesKnowWhenARequestIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	var told atomic.Pointer[string]
+	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		told.Store(&r.URL.Path)
+		rw.WriteHeader(http.StatusNoContent)
+	}))
+	defer web.Close()
+	edge, err := relay.ParseEdge(web.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edges := relay.NewPusher(relay.PusherConfig{
+		Apps: store.Apps{Store: w.store}, Keys: store.Keys{Store: w.store}, Edges: []*url.URL{edge}, Log: slog.New(slog.DiscardHandler),
+	})
+	defer edges.Close()
+	w.store.Store = store.Observe(w.store.Store, edges.Changed)
+	h := w.process(hash())
+	h.edges = edges
+	if a := w.ask(h, "GET", "/api/v1/keys", firstToken, ""); a.StatusCode != 200 {
+		t.Fatalf("%d %s", a.StatusCode, a.Body)
+	}
+	if a := w.ask(h, "PUT", "/api/v1/apps/com.example.shop", firstToken, "{}"); a.StatusCode != 200 {
+		t.Fatalf("%d %s", a.StatusCode, a.Body)
+	}
+	if path := told.Load(); path == nil || *path != "/snapshots/com.example.shop" {
+		t.Errorf("the edge was told of %v", path)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"github.com/palier-ota/palier/internal/admin"
 	"github.com/palier-ota/palier/internal/cloudlocal"
 	"github.com/palier-ota/palier/internal/cloudlocal/guard"
 	"github.com/palier-ota/palier/internal/cloudlocal/policy"
@@ -33,11 +34,13 @@ var unseen = map[string]string{
 // TestPoliciesSufficeAndGrantNoMore does everything that the functions are for. Then everything that the template grants
 // was used, and startCloud holds that nothing was denied.
 func TestPoliciesSufficeAndGrantNoMore(t *testing.T) {
+	edge := newToldEdge(t)
 	c := startCloud(t, cloudlocal.Options{
-		SnapshotTTL: 1, Scale: 600,
+		SnapshotTTL: 1, Scale: 600, Parameters: map[string]string{"BatchWindowSeconds": "1", "EdgeUrls": edge.URL},
 		Tune: func(m *source.Mapping) { m.MaximumRetryAttempts, m.Bisect = 0, false },
 	})
 	exercise(t, c)
+	edge.check(t, c)
 	uses := slices.Concat(c.DynamoDB.Guard.Uses(), c.Kinesis.Guard.Uses(), c.S3.Guard.Uses())
 	for _, f := range c.Template.Functions {
 		for _, g := range grants(f.Statements) {
@@ -92,6 +95,9 @@ func exercise(t *testing.T, c *cloud) {
 	must(t, operator.get(t.Context(), "/apps", nil))
 	do(http.MethodDelete, "/tokens/ci", nil)
 	c.apply(t, "1.0.0")
+	edge := newEdgeClient(t, c)
+	edge.fetch(t) // before anybody else looks at the keys, which makes the first one
+	do(http.MethodPost, "/keys/next", admin.PrepareBody{})
 	beta := map[string]any{"name": "beta", "bundle": "1.0.0", "allow_device_self_set": true}
 	do(http.MethodPut, appPath(testApp), map[string]any{"app": testApp, "channels": []any{beta}})
 	for i := range 10 {
@@ -102,6 +108,7 @@ func exercise(t *testing.T, c *cloud) {
 	}
 	device := newDevice()
 	do(http.MethodPut, appPath(testApp, "devices", device), map[string]any{"device_id": device, "channel": "beta"})
+	edge.fetch(t)
 	plain := newDevice() // has nothing of its own
 	do(http.MethodPut, appPath(testApp, "devices", plain), map[string]any{"device_id": plain})
 	hold := rollout.Hold{Min: hours(0.1), Max: hours(0.1)}
@@ -110,6 +117,7 @@ func exercise(t *testing.T, c *cloud) {
 	}}).ID
 	eventually(t, 2*cloudLimit, "promote completes the rollout", func() bool {
 		devicesLive(t, c)
+		edge.relay(t)
 		return c.rollout(t, id).State == rollout.Completed
 	})
 	_ = c.metrics(t, id)

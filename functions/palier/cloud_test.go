@@ -44,7 +44,7 @@ const cloudLimit = 2 * time.Minute
 // folder.
 var builtFunctions = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(buildDir, "functions")
-	for _, f := range []string{"resolve", "ingest", "aggregate", "promote", "admin"} {
+	for _, f := range []string{"resolve", "ingest", "aggregate", "promote", "admin", "relay"} {
 		cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, f, "bootstrap"), "../"+f)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {

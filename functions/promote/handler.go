@@ -9,6 +9,7 @@ import (
 
 	"github.com/palier-ota/palier/internal/judge"
 	"github.com/palier-ota/palier/internal/promote"
+	"github.com/palier-ota/palier/internal/relay"
 )
 
 // answerReserve is the part of the time that Lambda gives which is left for the answer: a tick that ends by itself can say
@@ -19,6 +20,7 @@ const answerReserve = time.Second
 type handler struct {
 	ticker *promote.Ticker
 	report func(counts iter.Seq2[string, int64]) // takes what one tick found and did
+	edges  *relay.Pusher                         // told of what a tick moved; nil if there are none
 }
 
 // Tick judges every live rollout once, whatever the schedule says to it. It fails, so that the schedule tries again and the
@@ -29,6 +31,9 @@ func (h *handler) Tick(ctx context.Context) error {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-answerReserve))
 		defer cancel()
+	}
+	if h.edges != nil {
+		defer h.edges.Settle(ctx)
 	}
 	outcomes, err := h.ticker.Tick(ctx)
 	if err != nil {

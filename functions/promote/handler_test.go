@@ -7,12 +7,17 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/palier-ota/palier/internal/promote"
+	"github.com/palier-ota/palier/internal/relay"
 	"github.com/palier-ota/palier/internal/rollout"
 	"github.com/palier-ota/palier/internal/store"
 	"github.com/palier-ota/palier/internal/store/sqlite"
@@ -180,5 +185,36 @@ func TestATickEndsBeforeItsTimeIsOverAndSaysSo(t *testing.T) {
 	}
 	if ctx.Err() != nil {
 		t.Error("no time was left for the answer")
+	}
+}
+
+// TestEdgesKnowWhenATickEnds what it moved, since the process may be stopped then.
+func TestEdgesKnowWhenATickEnds(t *testing.T) {
+	w := newWorld(t)
+	w.schedule("com.example.due", start.Add(time.Minute))
+	if _, err := (store.Keys{Store: w.store}).Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var told atomic.Pointer[string]
+	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		told.Store(&r.URL.Path)
+		rw.WriteHeader(http.StatusNoContent)
+	}))
+	defer web.Close()
+	edge, err := relay.ParseEdge(web.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edges := relay.NewPusher(relay.PusherConfig{
+		Apps: w.apps, Keys: store.Keys{Store: w.store}, Edges: []*url.URL{edge}, Log: slog.New(slog.DiscardHandler),
+	})
+	defer edges.Close()
+	w.on(store.Observe(w.store, edges.Changed))
+	w.edges = edges
+	if err := w.Tick(t.Context()); err != nil || w.counted["RolloutsMoved"] != 1 {
+		t.Fatalf("%v, counted %v", err, w.counted)
+	}
+	if path := told.Load(); path == nil || *path != "/snapshots/com.example.due" {
+		t.Errorf("the edge was told of %v", path)
 	}
 }

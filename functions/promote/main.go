@@ -12,15 +12,20 @@ import (
 
 	"github.com/palier-ota/palier/internal/cloud"
 	"github.com/palier-ota/palier/internal/promote"
+	"github.com/palier-ota/palier/internal/relay"
 	"github.com/palier-ota/palier/internal/store"
 )
 
 func main() {
 	env := cloud.Read(os.Getenv, os.Stderr)
-	table := env.Store()
+	table, large := env.Store(), env.Large()
+	edges := relay.NewPusher(relay.PusherConfig{
+		Apps: store.Apps{Store: table, Large: large}, Keys: store.Keys{Store: table}, Edges: env.Edges(relay.ParseEdge), Log: env.Log,
+	})
 	h := &handler{
+		edges: edges,
 		ticker: &promote.Ticker{
-			Apps:    store.Apps{Store: table, NewID: store.NewULID(rand.Reader), Large: env.Large()},
+			Apps:    store.Apps{Store: store.Observe(table, edges.Changed), NewID: store.NewULID(rand.Reader), Large: large},
 			Tallies: store.Tallies{Store: table}, Now: env.Clock.Now, Log: env.Log,
 		},
 		// A line for each tick makes every count exact.

@@ -36,7 +36,7 @@ func TestStartSaysWhatIsMissing(t *testing.T) {
 // TestCloudComesUpAndLeavesNothing starts a cloud whose functions are never invoked, and looks at what it made.
 func TestCloudComesUpAndLeavesNothing(t *testing.T) {
 	functions := t.TempDir()
-	for _, program := range []string{"resolve", "ingest", "aggregate", "promote", "admin"} {
+	for _, program := range []string{"resolve", "ingest", "aggregate", "promote", "admin", "relay"} {
 		if err := os.Mkdir(filepath.Join(functions, program), 0o700); err != nil {
 			t.Fatal(err)
 		}

@@ -118,6 +118,8 @@ func checkRoutes(t *testing.T, tmpl *Template, folder string) {
 		"/healthz":               {http.MethodGet, "", http.StatusOK},
 		"/stats":                 {http.MethodGet, "", http.StatusOK},
 		"/telemetry":             {http.MethodOptions, "", http.StatusOK},
+		"/snapshots/{app}":       {http.MethodGet, "/snapshots/com.example.shop", http.StatusUnauthorized},
+		"/relay":                 {http.MethodGet, "", http.StatusMethodNotAllowed},
 		"/api/v1/{proxy+}":       {http.MethodGet, "/api/v1/openapi.json", http.StatusOK},
 		"$default":               {http.MethodGet, "/no/such/path", http.StatusNotFound},
 	}

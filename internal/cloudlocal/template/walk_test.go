@@ -40,7 +40,7 @@ func TestWalkFunctions(t *testing.T) {
 			t.Errorf("%s may take %s, but API Gateway gives up after 30 s", f.ID, f.Timeout)
 		}
 	}
-	for _, program := range []string{"resolve", "ingest", "aggregate", "promote", "admin"} {
+	for _, program := range []string{"resolve", "ingest", "aggregate", "promote", "admin", "relay"} {
 		if !slices.ContainsFunc(tmpl.Functions, func(f Function) bool { return f.Program == program }) {
 			t.Errorf("nothing runs functions/%s", program)
 		}
