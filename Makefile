@@ -22,7 +22,7 @@ build: need-go ## the palier command, into bin/
 # The race detector watches whatever is concurrent in one process. The pure rooms have nothing that is, and what drives other
 # processes, DynamoDB Local, Kinesis, S3, the SAM CLI and our own binaries, is built the way they are, which saves a build.
 # The fleets of functions/ want the machine for themselves, so they come last and alone.
-PURE    := rollout|resolve|capgo|judge|telemetry|jsontext
+PURE    := rollout|resolve|capgo|judge|telemetry|jsontext|seal|edge
 OUTSIDE := store/dynamo|stream/kinesis|blob/s3|cloud|cloudlocal|cost
 RACELESS := 'palier/internal/($(PURE)|$(OUTSIDE))(/|$$)|functions/'
 PLAIN   := CGO_ENABLED=0 GOFLAGS=-trimpath
@@ -36,13 +36,13 @@ race: need-go ## everything but the fleets, with the race detector
 	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v functions/)
 
 FUZZTIME ?= 60s
-FUZZED   := ./internal/jsontext ./internal/capgo ./internal/device ./internal/telemetry ./internal/admin ./internal/resolve ./internal/apigateway ./internal/deadletter
+FUZZED   := ./internal/jsontext ./internal/capgo ./internal/device ./internal/telemetry ./internal/admin ./internal/resolve ./internal/apigateway ./internal/deadletter ./internal/seal ./internal/relay ./functions/edge
 fuzz: need-go ## each decoder against hostile input, FUZZTIME each
 	@for pkg in $(FUZZED); do for target in $$($(GO) test $$pkg -list '^Fuzz' | grep '^Fuzz'); do \
 		$(GO) test $$pkg -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; done; done
 
 bench: need-go ## speed as ratios against floors measured in the same run
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/resolve ./internal/capgo ./internal/device ./internal/judge ./internal/telemetry ./internal/aggregate ./internal/store/sqlite ./internal/stream/sqlite ./internal/fleet ./internal/apigateway ./internal/store/dynamo ./internal/stream/kinesis ./functions/resolve
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/resolve ./internal/capgo ./internal/device ./internal/judge ./internal/telemetry ./internal/aggregate ./internal/store/sqlite ./internal/stream/sqlite ./internal/fleet ./internal/apigateway ./internal/store/dynamo ./internal/stream/kinesis ./functions/resolve ./functions/edge
 
 lint: need-go ## formatting, vet, static analysis
 	@out=$$(gofmt -l functions internal); test -z "$$out" || { echo "not formatted: $$out"; exit 1; }

@@ -3,6 +3,7 @@
 # that ships to edges; who is content with the standard Go build does not need it.
 #
 #   infra/edge/tinygo.sh [DIR]     DIR is bin/tinygo of this repository unless given; run DIR/bin/tinygo then
+#   infra/edge/tinygo.sh --can     says whether that would work here: what it needs is there, or it can install it
 #
 # It needs Go and a C++ compiler, which make TinyGo, and from the distribution LLVM 19 and its linker. As root on Debian
 # 12 it installs those itself: about 140 MB to fetch and 1 GB of disk. Building takes about 80 seconds of processor time
@@ -28,7 +29,7 @@ die() {
 	exit 1
 }
 
-case ${1:-} in -*) die "usage: infra/edge/tinygo.sh [DIR]" ;; esac
+case ${1:-} in --can) ;; -*) die "usage: infra/edge/tinygo.sh [DIR], or infra/edge/tinygo.sh --can" ;; esac
 dir=${1:-$(dirname "${BASH_SOURCE[0]}")/../../bin/tinygo}
 script=$(readlink -f "${BASH_SOURCE[0]}")
 
@@ -123,6 +124,15 @@ no_wasm_opt() {
 	EOF
 	chmod +x "$1"
 }
+
+if [ "${1:-}" = --can ]; then
+	list=$(missing)
+	[ -z "$list" ] || { command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; } || {
+		say "not here: $list missing"
+		exit 1
+	}
+	exit
+fi
 
 need_go
 install_packages
