@@ -1,3 +1,5 @@
+//go:build wasip1 || tinygo
+
 // Command edge is the resolver as a WebAssembly module, for runtimes next to the devices.
 //
 // It is a reactor: the host instantiates it once, calls _initialize, and then the functions below, one at a time. All numbers are
