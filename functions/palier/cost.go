@@ -16,6 +16,8 @@ type bill struct {
 	Devices float64     `json:"devices"`
 	Lines   []cost.Line `json:"lines"`
 	Dollars float64     `json:"dollars"` // a month
+
+	AskedByEdges []cost.Caused `json:"asked_by_edges,omitempty"`
 }
 
 func newCost(c *connection) *cobra.Command {
@@ -28,10 +30,14 @@ func newCost(c *connection) *cobra.Command {
 		Short: "Compute what a month on AWS costs",
 		Long: `Cost computes a month's bill of the serverless shape from the capacity that each call was measured to use, a price
 list, and your traffic. Bandwidth of bundles is left out. Times that a function waits for DynamoDB and Kinesis are
-assumptions, and stand in the price list.`,
+assumptions, and stand in the price list.
+
+With --edge, that share of what devices ask goes to edges: an edge platform's, or --edge-machines of your own. Every process
+of an edge asks for news every --edge-poll seconds, for each app, and hands over reports in batches, of as many as come to
+it in --edge-gather seconds; so a few busy processes cost less than many that have little to do.`,
 		Example: `  palier cost
   palier cost --devices 250000 --checks 60 --live 1
-  palier cost --devices 100e6 --edge 0.95
+  palier cost --devices 100e6 --edge 1 --edge-machines 6
   palier cost --devices 1e6 --shards 1
   palier cost --show-prices > prices.yaml && palier cost --prices prices.yaml`,
 		Args: exactArgs(),
@@ -50,7 +56,7 @@ assumptions, and stand in the price list.`,
 				if err := usage.Check(); err != nil {
 					return usageError{err}
 				}
-				bills[i] = bill{Devices: n, Lines: cost.Month(p, u, usage)}
+				bills[i] = bill{Devices: n, Lines: cost.Month(p, u, usage), AskedByEdges: cost.OfEdges(p, u, usage)}
 				bills[i].Dollars = cost.Total(bills[i].Lines)
 			}
 			if c.json {
@@ -65,7 +71,12 @@ assumptions, and stand in the price list.`,
 	f.Float64Var(&usage.Batches, "reports", usage.Batches, "reports of a device in a month")
 	f.Float64Var(&usage.Offers, "offers", usage.Offers, "bundles that a device is offered in a month")
 	f.Float64Var(&usage.LiveShare, "live", usage.LiveShare, "share of the time with a live rollout, 0 to 1")
-	f.Float64Var(&usage.EdgeShare, "edge", usage.EdgeShare, "share of the update checks that an edge answers, 0 to 1")
+	f.Float64Var(&usage.Edges.Share, "edge", usage.Edges.Share, "share of the devices' requests that go to edges, 0 to 1")
+	f.Float64Var(&usage.Edges.Machines, "edge-machines", usage.Edges.Machines, "machines of your own that run edges; 0 for an edge platform")
+	f.Float64Var(&usage.Edges.Processes, "edge-processes", usage.Edges.Processes, "processes of the edge platform at work at any time")
+	f.Float64Var(&usage.Edges.Poll, "edge-poll", usage.Edges.Poll, "seconds between an edge's polls for each app")
+	f.Float64Var(&usage.Edges.Gather, "edge-gather", usage.Edges.Gather, "seconds for which an edge gathers reports")
+	f.Float64Var(&usage.Edges.Batch, "edge-batch", usage.Edges.Batch, "reports that an edge hands over at once; 0 for what it gathers")
 	f.Float64Var(&usage.Apps, "apps", usage.Apps, "apps that the devices belong to")
 	f.Float64Var(&usage.Window, "window", usage.Window, "seconds that events are gathered before they are counted")
 	f.Float64Var(&usage.Shards, "shards", usage.Shards, "shards of a provisioned stream; 0 for an on-demand one")
@@ -122,7 +133,20 @@ func printBills(out io.Writer, p cost.Prices, bills []bill) error {
 		fmt.Fprintf(w, "\t%.2f\t", b.Dollars)
 	}
 	fmt.Fprintln(w)
+	printAsked(w, bills)
 	return w.Flush()
+}
+
+// printAsked says which part of the bill is for what edges ask of the origin.
+func printAsked(w io.Writer, bills []bill) {
+	for i, kind := range bills[0].AskedByEdges {
+		fmt.Fprintf(w, "of it asked by edges: %s\t", kind.Kind)
+		for _, b := range bills {
+			c := b.AskedByEdges[i]
+			fmt.Fprintf(w, "%s at $%.2f a million\t%.2f\t", quantity(c.Requests), c.PerMillion, c.Dollars())
+		}
+		fmt.Fprintln(w)
+	}
 }
 
 // quantity writes a count the way people say it.

@@ -60,8 +60,7 @@ type Prices struct {
 	Scheduler         Each    `yaml:"scheduler"`
 	SchedulerFree     float64 `yaml:"scheduler_free"`
 	Assumed           Assumed `yaml:"assumed"`
-	Edge              Each    `yaml:"edge"`
-	EdgeMonth         float64 `yaml:"edge_month"`
+	Edge              Edge    `yaml:"edge"`
 }
 
 // Assumed is what cannot be measured outside of Amazon's network.
@@ -70,6 +69,7 @@ type Assumed struct {
 	StoreMS    float64 `yaml:"store_ms"`    // one request to DynamoDB
 	StreamMS   float64 `yaml:"stream_ms"`   // one request to Kinesis
 	MemoryMB   float64 `yaml:"memory_mb"`   // of a function
+	EdgeMS     float64 `yaml:"edge_ms"`     // of processor time, for a request to the edge platform
 }
 
 // ms returns the milliseconds that calls wait.
@@ -95,6 +95,10 @@ type Units struct {
 	FoldSlot Call `yaml:"fold_slot"` // folding into one slot, whatever the number of events
 	FoldOne  Call `yaml:"fold_one"`  // each event folded, merging of journals included
 	Tick     Call `yaml:"tick"`      // judging one live rollout
+
+	Poll          Call `yaml:"poll"`           // an edge asks for a newer snapshot, and there is none
+	RelayedReport Call `yaml:"relayed_report"` // a plugin's report that an edge hands over, with others
+	RelayedNote   Call `yaml:"relayed_note"`   // the check event of a device that an edge answered
 }
 
 // Usage is what an installation does in a month.
@@ -104,8 +108,8 @@ type Usage struct {
 	Batches   float64 // reports of a device
 	Offers    float64 // bundles that a device is offered
 	LiveShare float64 // of the time there is a live rollout, 0…1
-	EdgeShare float64 // of the update checks an edge answers, 0…1
 	Apps      float64
+	Edges     Edges
 	Window    float64 // seconds that events are gathered before they are folded
 	Shards    float64 // of a provisioned stream; 0 is an on-demand one
 	Retention float64 // hours that the stream keeps events; the first 24 cost nothing
@@ -115,7 +119,10 @@ type Usage struct {
 // Typical is the usage that the numbers of this project are stated for, of so many monthly devices: 25 checks and 8
 // reports a device, two bundles a month, a rollout live half of the time, and the template's access log.
 func Typical(devices float64) Usage {
-	return Usage{Devices: devices, Checks: 25, Batches: 8, Offers: 2, LiveShare: 0.5, Apps: 1, Window: 30, Retention: 48, LogBytes: 250}
+	return Usage{
+		Devices: devices, Checks: 25, Batches: 8, Offers: 2, LiveShare: 0.5, Apps: 1, Window: 30, Retention: 48, LogBytes: 250,
+		Edges: Edges{Processes: 100, Poll: 5, Gather: 0.2},
+	}
 }
 
 // Check refuses a Usage that makes no sense.
@@ -126,8 +133,9 @@ func (u Usage) Check() error {
 		most  float64
 	}{
 		{"devices", u.Devices, 1e11}, {"checks", u.Checks, 1e6}, {"reports", u.Batches, 1e6}, {"offers", u.Offers, u.Checks},
-		{"live share", u.LiveShare, 1}, {"edge share", u.EdgeShare, 1}, {"apps", u.Apps, 1e6}, {"log bytes", u.LogBytes, 1e5}, {"shards", u.Shards, 1e5},
-		{"retention", u.Retention, 8760},
+		{"live share", u.LiveShare, 1}, {"apps", u.Apps, 1e6}, {"log bytes", u.LogBytes, 1e5}, {"shards", u.Shards, 1e5},
+		{"retention", u.Retention, 8760}, {"edge share", u.Edges.Share, 1}, {"edge machines", u.Edges.Machines, 1e5},
+		{"edge processes", u.Edges.Processes, 1e6}, {"gathering", u.Edges.Gather, 5}, {"reports of a relay", u.Edges.Batch, relayReports},
 	} {
 		if !(f.value >= 0 && f.value <= f.most) {
 			return fmt.Errorf("%s must be 0 to %g, got %g", f.name, f.most, f.value)
@@ -135,6 +143,9 @@ func (u Usage) Check() error {
 	}
 	if !(u.Window > 0 && u.Window <= 300) {
 		return fmt.Errorf("the window must be above 0 and at most 300 seconds, got %g", u.Window)
+	}
+	if !(u.Edges.Poll >= 1 && u.Edges.Poll <= 3600) {
+		return fmt.Errorf("edges must poll every 1 to 3600 seconds, got %g", u.Edges.Poll)
 	}
 	return nil
 }
@@ -172,26 +183,30 @@ const (
 	// What is watched has a price whatever the traffic: the metrics that the functions print and the mapping of the stream
 	// reports, about, and those that the alarms of infra/observability.yaml look at.
 	metrics      = 25
-	alarmMetrics = 21
+	edgeMetrics  = 10 // more if there are edges
+	alarmMetrics = 23
 )
 
 // traffic is how often each kind of call happens in a month.
 type traffic struct {
-	checks, offers, notes, batches, edge float64
-	slots, folded, ticks, refreshes      float64
+	checks, offers, notes, batches  float64
+	slots, folded, ticks, refreshes float64
+	edges                           edgeTraffic
 }
 
 func (u Usage) traffic(p Prices, units Units) traffic {
-	all := u.Devices * u.Checks
+	offers, others := u.Devices*u.Offers, u.Devices*(u.Checks-u.Offers)
+	here := 1 - u.Edges.Share // the share of what comes without an edge
 	t := traffic{
-		edge:    all * u.EdgeShare,
-		offers:  u.Devices * u.Offers,
-		notes:   all * u.LiveShare,
-		batches: u.Devices * u.Batches,
+		checks:  here * others,
+		offers:  offers, // also those of edges, which ask for the device's record
+		notes:   (here*others + offers) * u.LiveShare,
+		batches: here * u.Devices * u.Batches,
 		ticks:   monthSeconds / tickSeconds,
+		edges:   u.edgeTraffic(),
 	}
-	t.checks = max(0, all-t.edge-t.offers)
-	t.folded = t.notes*units.Note.Records + t.batches*units.Stats.Records
+	t.folded = t.notes*units.Note.Records + t.batches*units.Stats.Records +
+		t.edges.notes*units.RelayedNote.Records + t.edges.reports*units.RelayedReport.Records
 	batches := max(shards*monthSeconds/u.Window, t.folded/batchRecords)
 	t.slots = min(t.folded, batches*slots/shards)
 	perSecond := (t.checks + t.offers) / monthSeconds
@@ -203,16 +218,18 @@ func (u Usage) traffic(p Prices, units Units) traffic {
 // Month returns the parts of a month's bill.
 func Month(p Prices, units Units, u Usage) []Line {
 	t := u.traffic(p, units)
-	requests := t.checks + t.offers + t.batches
+	requests := t.checks + t.offers + t.batches + t.edges.polls + t.edges.relays
 	invocations := requests + t.slots/slots*shards + t.ticks
 	sum := func(of func(Call) float64) float64 {
 		return t.checks*of(units.Check) + t.offers*of(units.Offer) + t.batches*of(units.Stats) + t.refreshes*of(units.Refresh) +
-			t.slots*of(units.FoldSlot) + t.folded*of(units.FoldOne) + t.ticks*u.LiveShare*of(units.Tick)
+			t.slots*of(units.FoldSlot) + t.folded*of(units.FoldOne) + t.ticks*u.LiveShare*of(units.Tick) +
+			t.edges.polls*of(units.Poll) + t.edges.reports*of(units.RelayedReport) + t.edges.notes*of(units.RelayedNote)
 	}
-	milliseconds := invocations*p.Assumed.FunctionMS + t.notes*(1-u.EdgeShare)*p.Assumed.ms(units.Note) + sum(p.Assumed.ms)
-	gbSeconds := milliseconds / 1000 * p.Assumed.MemoryMB / 1024
+	milliseconds := invocations*p.Assumed.FunctionMS + t.notes*p.Assumed.ms(units.Note) + sum(p.Assumed.ms)
+	gbSeconds := p.gbSeconds(milliseconds)
 	reads := sum(func(c Call) float64 { return c.Reads })
 	writes := sum(func(c Call) float64 { return c.Writes })
+	watched := metrics + min(edgeMetrics, t.edges.requests)
 	lines := []Line{
 		{"API Gateway, HTTP API", requests, "requests", tiered(p.HTTPAPI, requests)},
 		{"Lambda, requests", invocations, "invocations", p.LambdaRequests.of(invocations)},
@@ -220,15 +237,17 @@ func Month(p Prices, units Units, u Usage) []Line {
 		{"DynamoDB, reads", reads, "read units", p.DynamoDBRead.of(reads)},
 		{"DynamoDB, writes", writes, "write units", p.DynamoDBWrite.of(writes)},
 		{"EventBridge Scheduler", t.ticks, "calls", p.Scheduler.of(max(0, t.ticks-p.SchedulerFree))},
-		{"CloudWatch, metrics", metrics, "metrics", metrics * p.Metric},
+		{"CloudWatch, metrics", watched, "metrics", watched * p.Metric},
 		{"CloudWatch, alarms", alarmMetrics, "metrics", alarmMetrics * p.Alarm},
 		{"CloudWatch, access log", requests * u.LogBytes / gigabyte, "GB", requests * u.LogBytes / gigabyte * p.LogsGB},
 	}
 	lines = append(lines, streamLines(p, units, u, t)...)
-	if t.edge > 0 {
-		lines = append(lines, Line{"Edge runtime", t.edge, "requests", p.EdgeMonth + p.Edge.of(t.edge)})
-	}
-	return lines
+	return append(lines, edgeLines(p, u, t.edges)...)
+}
+
+// gbSeconds returns what Lambda bills for functions that are at work so long.
+func (p Prices) gbSeconds(milliseconds float64) float64 {
+	return milliseconds / 1000 * p.Assumed.MemoryMB / 1024
 }
 
 // streamLines prices the telemetry stream.
@@ -243,8 +262,11 @@ func streamLines(p Prices, units Units, u Usage, t traffic) []Line {
 			{"Kinesis, retention", longer, "hours", longer * p.KinesisKeptShard},
 		}
 	}
-	in := (t.notes*rounded(units.Note) + t.batches*rounded(units.Stats)) / gigabyte
-	out := (t.notes*units.Note.Records*units.Note.RecordBytes + t.batches*units.Stats.Records*units.Stats.RecordBytes) / gigabyte
+	bytes := func(of func(Call) float64) float64 {
+		here := t.notes*of(units.Note) + t.batches*of(units.Stats)
+		return (here + t.edges.notes*of(units.RelayedNote) + t.edges.reports*of(units.RelayedReport)) / gigabyte
+	}
+	in, out := bytes(rounded), bytes(func(c Call) float64 { return c.Records * c.RecordBytes })
 	stored := in * kept / monthHours
 	return []Line{
 		{"Kinesis, stream", monthHours, "hours", monthHours * p.KinesisStreamHour},

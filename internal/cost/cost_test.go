@@ -131,16 +131,6 @@ func TestMoreIsNeverCheaper(t *testing.T) {
 	}
 }
 
-func TestEdgeIsCheaper(t *testing.T) {
-	p, u := defaults(t)
-	usage := Typical(1e8)
-	origin := Total(Month(p, u, usage))
-	usage.EdgeShare = 0.9
-	if edge := Total(Month(p, u, usage)); edge >= origin {
-		t.Errorf("$%.0f with the edge, $%.0f without", edge, origin)
-	}
-}
-
 func TestRefusals(t *testing.T) {
 	for _, text := range []string{"http_apis: []", "region: x", "{", "lambda_gb_second: many"} {
 		if _, err := ParsePrices([]byte(text)); err == nil {
@@ -155,6 +145,8 @@ func TestRefusals(t *testing.T) {
 	for _, change := range []func(*Usage){
 		func(u *Usage) { u.Devices = -1 }, func(u *Usage) { u.Devices = math.NaN() }, func(u *Usage) { u.LiveShare = 1.5 },
 		func(u *Usage) { u.Window = 0 }, func(u *Usage) { u.Offers = 100 },
+		func(u *Usage) { u.Edges.Share = 1.1 }, func(u *Usage) { u.Edges.Poll = 0 }, func(u *Usage) { u.Edges.Batch = 101 },
+		func(u *Usage) { u.Edges.Gather = -1 },
 	} {
 		u := Typical(1000)
 		change(&u)

@@ -3,11 +3,14 @@ package cost
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -20,6 +23,7 @@ import (
 	"github.com/palier-ota/palier/internal/cloudlocal/component/componenttest"
 	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/promote"
+	"github.com/palier-ota/palier/internal/relay"
 	"github.com/palier-ota/palier/internal/rollout"
 	"github.com/palier-ota/palier/internal/store"
 	"github.com/palier-ota/palier/internal/store/dynamo"
@@ -212,8 +216,62 @@ func measureUnits(t *testing.T) Units {
 		}
 	})
 	u.FoldSlot, u.FoldOne = m.measureFold(m.records[:devices])
+	m.measureEdge(&u)
 	u.Tick = m.measure(1, m.tick)
 	return u
+}
+
+// measureEdge measures what an edge's requests use, of an origin that knows the edge's token already.
+func (m *meter) measureEdge(u *Units) {
+	const secret = "plr_the-token-of-an-edge"
+	tokens := store.Tokens{Store: m.store}
+	if err := tokens.Create(m.t.Context(), store.Token{Name: "edge", Role: store.RoleEdge}, sha256.Sum256([]byte(secret))); err != nil {
+		m.t.Fatal(err)
+	}
+	origin := relay.New(relay.Config{
+		Apps: m.apps, Tokens: tokens, Keys: store.Keys{Store: m.store, Now: m.now}, Devices: m.devices, Now: m.now,
+		Log: slog.New(slog.DiscardHandler),
+	}).Handler()
+	ask := func(method, path, etag, body string, want int) http.Header {
+		r := httptest.NewRequestWithContext(m.t.Context(), method, path, strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+secret)
+		r.Header.Set("If-None-Match", etag)
+		w := httptest.NewRecorder()
+		origin.ServeHTTP(w, r)
+		if w.Code != want {
+			m.t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+		}
+		return w.Header()
+	}
+	const polls, reports, notes = 50, relayReports, relayNotes / 2
+	etag := ask(http.MethodGet, relay.PathSnapshots+app, "", "", http.StatusOK).Get("ETag")
+	u.Poll = m.measure(polls, func() {
+		for range polls {
+			ask(http.MethodGet, relay.PathSnapshots+app, etag, "", http.StatusNotModified)
+		}
+	})
+	u.RelayedReport = m.measure(reports, func() { ask(http.MethodPost, relay.PathRelay, "", m.reports(reports), http.StatusOK) })
+	u.RelayedNote = m.measure(notes, func() { ask(http.MethodPost, relay.PathRelay, "", m.notes(notes), http.StatusOK) })
+}
+
+// reports is a relay of so many devices' reports.
+func (m *meter) reports(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		report := says(i, "1.28.0", `,"action":"app_moved_to_foreground","old_version_name":"","timestamp":1790000000000`)
+		list[i] = fmt.Sprintf(`{"path":%q,"body":%q}`, device.PathStats, report)
+	}
+	return `{"checks":[],"requests":[` + strings.Join(list, ",") + `]}`
+}
+
+// notes is a relay of so many devices' checks.
+func (m *meter) notes(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf(`{"app":%q,"device":"%016x","version":"1.28.0","platform":"android","rollout":%q,"phase":0,"arm":"control",`+
+			`"candidate":false,"age":3}`, app, i, m.rollout)
+	}
+	return `{"checks":[` + strings.Join(list, ",") + `],"requests":[]}`
 }
 
 func (m *meter) awaitRecords(n int) {
@@ -309,7 +367,7 @@ func flat(t *testing.T, u Units) map[string]float64 {
 
 // rounded3 rounds every figure to thousandths.
 func rounded3(u Units) Units {
-	for _, c := range []*Call{&u.Check, &u.Offer, &u.Note, &u.Stats, &u.Refresh, &u.FoldSlot, &u.FoldOne, &u.Tick} {
+	for _, c := range []*Call{&u.Check, &u.Offer, &u.Note, &u.Stats, &u.Refresh, &u.FoldSlot, &u.FoldOne, &u.Tick, &u.Poll, &u.RelayedReport, &u.RelayedNote} {
 		for _, f := range []*float64{&c.Reads, &c.Writes, &c.StoreCalls, &c.StreamCalls, &c.Records, &c.RecordBytes} {
 			*f = math.Round(*f*1000) / 1000
 		}
