@@ -142,7 +142,7 @@ func TestEdgeKillNine(t *testing.T) {
 		"--behaviour", "baseline:crash=0.05", "--behaviour", testCandidate+":crash=0.05,boot_fail=0.2")
 	more := func(what string) {
 		t.Helper()
-		size := fileSize(acks) + 60_000
+		size := fileSize(acks) + 30_000
 		eventually(t, time.Minute, "more is acknowledged "+what, func() bool { return fileSize(acks) > size })
 	}
 	more("with the origin")

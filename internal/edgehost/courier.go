@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	deliveries   = 4       // batches on their way at once
-	maxNoteBytes = 4 << 20 // of notes that wait
-	firstPause   = 250 * time.Millisecond
-	lastPause    = 30 * time.Second // between two attempts to hand something over
+	deliveries   = 4                // batches on their way at once
+	maxNoteBytes = 4 << 20          // of notes that wait
 	flushTimeout = 10 * time.Second // for what is left at the end
 )
 
@@ -28,6 +26,7 @@ type courier struct {
 	random      func() float64
 	log         *slog.Logger
 	counts      *counts
+	trouble     seldom
 
 	slots chan struct{} // taken by batches on their way
 	due   chan struct{} // something waits
@@ -43,6 +42,14 @@ type courier struct {
 	noteBytes int
 	notesFrom time.Time // when to try with the notes again
 	notesLost bool
+}
+
+// seldom lets one through per minute: what goes wrong for one batch goes wrong for all of them.
+type seldom struct{ last atomic.Int64 }
+
+func (s *seldom) now(t time.Time) bool {
+	minute := t.Unix() / 60
+	return s.last.Swap(minute) != minute
 }
 
 // parcel is a report whose device waits for the answer.
@@ -197,6 +204,9 @@ func (c *courier) deliver(ctx context.Context, notes []note, parcels []*parcel) 
 	if n, _ := c.backlog.size(); n > 0 {
 		parcels = c.queueUp(parcels)
 	}
+	if len(notes)+len(parcels) == 0 {
+		return true
+	}
 	reports := make([]report, len(parcels))
 	for i, p := range parcels {
 		reports[i] = p.report
@@ -267,7 +277,9 @@ func (c *courier) send(ctx context.Context, notes []note, reports []report) (rel
 		}
 		return got, err
 	}
-	c.log.Error("the origin refuses a batch of telemetry; its reports are sent one by one and its notes dropped", "error", err)
+	if c.trouble.now(c.origin.reach.now()) {
+		c.log.Error("the origin refuses telemetry in batches; reports are sent one by one and notes dropped", "error", err)
+	}
 	c.dropNotes(len(notes))
 	return c.sendEach(ctx, reports)
 }
@@ -297,7 +309,7 @@ func (c *courier) keep(reports []report) []answer {
 		return nil
 	}
 	kept, err := c.backlog.add(reports)
-	if err != nil {
+	if err != nil && c.trouble.now(c.origin.reach.now()) {
 		c.log.Error("the backlog takes no telemetry; devices are asked to keep it", "error", err)
 	}
 	if c.backlog.durable() {
@@ -315,72 +327,6 @@ func (c *courier) keep(reports []report) []answer {
 		}
 	}
 	return answers
-}
-
-// drain hands the backlog over until ctx ends.
-func (c *courier) drain(ctx context.Context) {
-	failures := 0
-	for ctx.Err() == nil {
-		reports, err := c.backlog.first()
-		if err == nil && len(reports) == 0 {
-			failures = 0
-			select {
-			case <-c.more:
-			case <-ctx.Done():
-			}
-			continue
-		}
-		after := time.Duration(0)
-		if err == nil {
-			after, err = c.handOver(ctx, reports)
-		}
-		if err == nil && after == 0 {
-			failures = 0
-			continue
-		}
-		failures++
-		c.log.Debug("the backlog waits", "error", err)
-		c.rest(ctx, max(after, c.pause(failures)))
-	}
-}
-
-// handOver hands over the oldest of the backlog. It returns how long to wait if the origin wants some of it later.
-func (c *courier) handOver(ctx context.Context, reports []report) (after time.Duration, err error) {
-	got, err := c.send(ctx, nil, reports)
-	for n, a := range got.answers {
-		if !a.final() {
-			return time.Duration(max(a.retryAfter, 1)) * time.Second, c.backlog.done(n)
-		}
-		if !a.ok() {
-			c.counts.dropped.Add(1)
-			c.log.Warn("the origin refuses a report from the backlog, which is dropped", "path", reports[n].path, "status", a.status, "code", codeOf(a.body))
-		}
-	}
-	if n := len(got.answers); n > 0 {
-		err = errors.Join(err, c.backlog.done(n))
-	}
-	var unreachable *errUnreachable
-	if errors.As(err, &unreachable) {
-		after = unreachable.after
-	}
-	return after, err
-}
-
-// pause returns how long to wait after so many failures in a row, with jitter: half to all of a time that doubles.
-func (c *courier) pause(failures int) time.Duration {
-	whole := math.Min(float64(lastPause), float64(firstPause)*math.Pow(2, float64(failures-1)))
-	return time.Duration(whole * (0.5 + 0.5*c.random()))
-}
-
-// rest waits, or until the origin can be reached again.
-func (c *courier) rest(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-c.back:
-	case <-ctx.Done():
-	}
 }
 
 // waiting returns how many notes wait.

@@ -188,10 +188,13 @@ func TestBodiesThatDoNotCome(t *testing.T) {
 	if !bytes.Contains(text, []byte("400 Bad Request")) || !bytes.Contains(text, []byte("did not arrive whole")) {
 		t.Errorf("answered %s", text)
 	}
-	for range 70 {
+	for range 64 {
 		half("/stats", 1<<20)
 	}
-	eventually(t, "the edge has no room", func() bool { return e.stats(id(1), "set").status == 429 })
+	eventually(t, "the edge has no room", func() bool {
+		half("/stats", 1<<20)
+		return e.stats(id(1), "set").status == 429
+	})
 	if r := e.check(id(1), "1.1.0"); r.status != 200 {
 		t.Errorf("a check meanwhile: %d %s", r.status, r.text)
 	}
