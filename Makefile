@@ -6,7 +6,7 @@ LDFLAGS  := -s -w
 # a pinned tool, run through the module proxy without touching go.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: run cloud-local build test race fuzz bench lint clean help need-go edge edge-check functions validate-template deploy teardown
+.PHONY: run cloud-local build test race fuzz bench lint clean help need-go edge edge-check edge-fresh functions validate-template deploy teardown
 
 ARGS ?=
 run: build ## build and start Palier with its demo: no account, no configuration
@@ -26,11 +26,19 @@ PURE    := rollout|resolve|capgo|judge|telemetry|jsontext|seal|edge
 OUTSIDE := store/dynamo|stream/kinesis|blob/s3|cloud|cloudlocal|cost
 RACELESS := 'palier/internal/($(PURE)|$(OUTSIDE))(/|$$)|functions/'
 PLAIN   := CGO_ENABLED=0 GOFLAGS=-trimpath
-test: need-go lint ## everything that must hold
+test: need-go lint edge-fresh ## everything that must hold
 	$(PLAIN) $(GO) test -timeout 15m ./internal/aggregate -run DynamoDB
 	$(PLAIN) $(GO) test -timeout 15m $$($(GO) list ./... | grep -E $(RACELESS) | grep -v functions/)
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -vE $(RACELESS))
-	$(PLAIN) $(GO) test -timeout 15m ./functions/...
+	@mkdir -p $(BIN); $(PLAIN) $(GO) test ./functions/edge $(EDGE_FUZZ) >$(BIN)/edge-fuzz.log 2>&1 & fuzz=$$!; \
+		$(PLAIN) $(GO) test -timeout 15m ./functions/...; ended=$$?; \
+		if wait $$fuzz; then tail -n 2 $(BIN)/edge-fuzz.log; else cat $(BIN)/edge-fuzz.log; exit 1; fi; exit $$ended
+
+# A minute of differential fuzzing of the module against its native twin, while the tests of functions/ mostly wait.
+EDGE_FUZZ := -run '^$$' -fuzz FuzzNativeAgainstWASM -fuzztime 60s -parallel 1
+
+edge-fresh:
+	@if infra/edge/tinygo.sh --can; then $(MAKE) edge-check; else echo "the module for edges is tested as it is in the repository"; fi
 
 race: need-go ## everything but the fleets, with the race detector
 	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v functions/)

@@ -173,7 +173,7 @@ func TestProtocolOnLambda(t *testing.T) {
 
 // TestRecordedLogGivesTheSameTallies folds one log in a single process, and through Kinesis, Lambda and DynamoDB.
 func TestRecordedLogGivesTheSameTallies(t *testing.T) {
-	log := recordedLog(t, 6_000)
+	log := recordedLog(t, 2_500)
 	want := singleProcess(t, log, recorded...)
 	c := startCloud(t, cloudlocal.Options{})
 	appendLog(t, c.stream(t), log)
