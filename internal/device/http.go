@@ -44,16 +44,23 @@ func (s *Service) answer(r *http.Request, b *buffers) Answer {
 	b.in = b.in[:0]
 	if limit := bodyLimit(r.Method, r.URL.Path); limit > 0 {
 		if r.ContentLength > int64(limit) {
-			return s.refuse(capgo.TooLarge(limit), b.out[:0])
+			return s.refused(r, capgo.TooLarge(limit), b)
 		}
 		var err error
 		if b.in, err = readBody(b.in, r.Body, limit); err != nil {
-			return s.refuse(&capgo.Refusal{
+			return s.refused(r, &capgo.Refusal{
 				Status: capgo.StatusBadRequest, Code: capgo.CodeParse, Message: "the body did not arrive whole",
-			}, b.out[:0])
+			}, b)
 		}
 	}
 	return s.Respond(r.Context(), r.Method, r.URL.Path, r.URL.RawQuery, b.in, b.out[:0])
+}
+
+// refused answers a request whose body was not read, as Respond would.
+func (s *Service) refused(r *http.Request, why *capgo.Refusal, b *buffers) Answer {
+	a := s.refuse(why, b.out[:0])
+	a.AnyOrigin = r.URL.Path == PathTelemetry
+	return a
 }
 
 // readBody appends r to buf until its end or until more than limit bytes were read.

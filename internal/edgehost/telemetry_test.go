@@ -72,7 +72,7 @@ func TestReportsAreGathered(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := o.times("POST /relay"); n < 3 || n > 25 {
+	if n := o.times("POST /relay"); n < 3 || 3*n > devices {
 		t.Errorf("%d requests for %d reports", n, devices)
 	}
 	if n := o.times("POST /stats"); n != 0 {
@@ -231,9 +231,7 @@ func TestChecksAreNoted(t *testing.T) {
 	for n := devices; n < 2*devices; n++ {
 		e.check(id(n), "1.0.0") // the origin would be asked for an offer: now the edge's answer is sent, and noted
 	}
-	if n := e.host.Status().Queue.Checks; n == 0 {
-		t.Error("nothing waits for the origin")
-	}
+	eventually(t, "notes wait for the origin", func() bool { return e.host.Status().Queue.Checks > 0 })
 	o.state.Store(fine)
 	eventually(t, "every check rests on the stream", func() bool { return len(o.events()) == 2*devices })
 	for what, times := range o.events() {

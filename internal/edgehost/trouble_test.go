@@ -138,11 +138,8 @@ func TestNotesAreHandedOverAgain(t *testing.T) {
 	for n := range 40 {
 		e.check(id(n), "1.1.0")
 	}
-	noted := int64(e.host.Status().Queue.Checks)
-	if noted == 0 {
-		t.Fatal("nothing was noted")
-	}
-	eventually(t, "the notes are taken", func() bool { return e.host.Status().Queue.Checks == 0 && taken.Load() == noted })
+	noted := e.status().Counts["answered"] // who runs the candidate; the others' checks were forwarded
+	eventually(t, "the notes are taken", func() bool { return taken.Load() == noted && noted > 0 })
 }
 
 // An edge in front of nothing starts, says so, and asks devices to come again.

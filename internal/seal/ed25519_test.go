@@ -83,7 +83,7 @@ func TestStrangePointsAreJudgedAsByTheStandardLibrary(t *testing.T) {
 		for _, r := range strange {
 			for _, s := range []string{strange[0], strange[2], strange[14], strange[15]} {
 				key, signature := Key(fromHex(t, a)), [64]byte(append(fromHex(t, r), fromHex(t, s)...))
-				for _, message := range []string{"", "palier", "snapshot"} {
+				for _, message := range []string{"palier"} {
 					want := ed25519.Verify(key[:], []byte(message), signature[:])
 					if got := verify(&key, []byte(message), &signature); got != want {
 						t.Fatalf("key %s, R %s, S %s, message %q: %v, want %v", a, r, s, message, got, want)

@@ -28,7 +28,14 @@ export function fetchKeepingAlive() {
     if (init.body !== undefined) headers['content-length'] = Buffer.byteLength(init.body);
     const send = protocol === 'https:' ? https.request : http.request;
     const request = send(url, { method: init.method ?? 'GET', headers, agent: agents[protocol], signal: init.signal });
-    request.on('response', (response) => resolve(responseOf(response)));
+    request.on('response', (response) => {
+      try {
+        resolve(responseOf(response));
+      } catch (error) { // a status that no Response can have
+        response.destroy();
+        reject(error);
+      }
+    });
     request.on('error', (error) => reject(Object.assign(error, { reused: request.reusedSocket })));
     request.end(init.body);
   });

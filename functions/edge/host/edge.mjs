@@ -51,6 +51,7 @@ import { Snapshots } from './snapshots.mjs';
  * @property {import('./settings.mjs').Settings} settings
  * @property {typeof fetch} fetch
  * @property {() => number} now Unix milliseconds
+ * @property {() => number} [tick] milliseconds, of a clock for deadlines that is never set back; `now` if not given
  * @property {() => number} [random] from 0 to 1, as Math.random
  * @property {Log} log
  * @property {import('./queue.mjs').Backlog} [spool] where telemetry waits for the origin; without one it is in memory
@@ -64,6 +65,9 @@ import { Snapshots } from './snapshots.mjs';
  * @typedef {object} Context
  * @property {(work: Promise<unknown>) => void} waitUntil keeps the runtime from ending the work
  */
+
+/** Methods that fetch refuses to send; devices use none of them. */
+const UNUSABLE = new Set(['TRACE', 'TRACK', 'CONNECT']);
 
 /** Requests that are worked on at once, and bytes of bodies that wait for the origin. More are asked to come again. */
 const MAX_IN_FLIGHT = 4096;
@@ -79,6 +83,7 @@ const WAIT_FOR_NEWS = 2000;
 export class Edge {
   #settings;
   #now;
+  #tick;
   #log;
   #reply;
   #resolver;
@@ -98,13 +103,15 @@ export class Edge {
     const { settings, now, log, fetch } = parts;
     this.#settings = settings;
     this.#now = now;
+    const tick = parts.tick ?? now;
+    this.#tick = tick;
     this.#log = log;
     this.#reply = parts.reply ?? ((body, init) => new Response(body, init));
     this.#resolver = new Resolver(parts.module, settings.keys, parts.imports);
-    this.#origin = new Origin({ settings, fetch, now });
-    const common = { settings, origin: this.#origin, now, random: parts.random ?? Math.random, log };
-    this.#snapshots = new Snapshots({ ...common, resolver: this.#resolver, keep: parts.keep });
-    this.#pushes = new Pushes({ snapshots: this.#snapshots, now, log });
+    this.#origin = new Origin({ settings, fetch, now: tick });
+    const common = { settings, origin: this.#origin, now: tick, random: parts.random ?? Math.random, log };
+    this.#snapshots = new Snapshots({ ...common, wall: now, resolver: this.#resolver, keep: parts.keep });
+    this.#pushes = new Pushes({ snapshots: this.#snapshots, now: tick, log });
     this.#relay = new Relay({
       ...common, backlog: parts.spool ?? new Queue(settings.queue), renote: () => this.#resolver.renote(),
     });
@@ -146,7 +153,7 @@ export class Edge {
    * @returns {Promise<unknown> | null} the end of what was started, which never fails; null when nothing was due
    */
   tend() {
-    const now = this.#now();
+    const now = this.#tick();
     const snapshots = now >= this.#snapshots.due ? this.#snapshots.tend() : null;
     const relay = now >= this.#relay.due ? this.#relay.tend() : null;
     return snapshots === null && relay === null ? null : Promise.all([snapshots, relay]);
@@ -165,8 +172,9 @@ export class Edge {
     this.#counts.checks++;
     const body = await readBody(request, MAX_CHECK);
     if (body === null) return this.#result(this.#resolver.tooLarge());
+    const tick = this.#tick();
+    if (tick >= this.#snapshots.freshUntil) await this.#news(tick);
     const now = this.#now();
-    if (now >= this.#snapshots.freshUntil) await this.#news(now);
     const result = this.#check(body, now);
     if (result.verdict !== Verdict.ANSWERED) return this.#ask(request, target, body, { ...result }, context);
     this.#counts.answered++;
@@ -229,7 +237,7 @@ export class Edge {
         if (path.startsWith('/snapshots/')) return this.#push(request, path.slice('/snapshots/'.length));
         break;
     }
-    if (!this.#isForDevices(target)) return this.#json(404, NOT_FOUND);
+    if (UNUSABLE.has(method) || !this.#isForDevices(target)) return this.#json(404, NOT_FOUND);
     return this.#forward(request, path, target);
   }
 

@@ -6,6 +6,9 @@
  * module's memory are renewed only when the memory has grown, which replaces its buffer; the answer is copied out once,
  * because the next call overwrites it.
  *
+ * TinyGo's build frees nothing. Answering takes no memory, but each snapshot leaves a few times its size behind. So an
+ * instance that has grown is replaced by a fresh one, to which all snapshots are loaded again, before it takes another.
+ *
  * A module that traps is in no known state. It is given up, another instance takes its place, and whoever loaded
  * snapshots is told that they are gone. Nothing is known that makes it trap; but an edge must not need somebody to
  * restart it.
@@ -49,7 +52,38 @@ export const MAX_SNAPSHOT = 8 << 20;
  * @typedef {(memory: () => WebAssembly.Memory) => WebAssembly.Imports} Imports
  */
 
+/** By how many bytes an instance may grow before a fresh one takes its place. A Worker has 128 MB for everything. */
+const GROWTH = 16 << 20;
+
 const WORD = 4; // bytes
+
+/**
+ * @typedef {object} Header the second line of a sealed snapshot
+ * @property {number} revision
+ * @property {number} issued Unix seconds
+ * @property {number} expires Unix seconds
+ */
+
+/**
+ * Reads a sealed snapshot's header. Only of one that the module took.
+ * @param {Uint8Array} sealed
+ * @returns {Header}
+ */
+export function headerOf(sealed) {
+  const lines = new TextDecoder().decode(sealed.subarray(0, 2048)).split('\n', 2);
+  const [revision, issued, expires] = lines[1].split(' ').slice(3).map(Number);
+  return { revision, issued, expires };
+}
+
+/**
+ * What an instance must be told of an app to be where another one is.
+ * @typedef {object} Held
+ * @property {Uint8Array} sealed
+ * @property {number} issued Unix seconds
+ * @property {number} now Unix seconds; when it was loaded
+ * @property {number} grace seconds
+ * @property {boolean} forgotten
+ */
 
 /** The module trapped in a call, and another instance has taken its place. */
 export class Trapped extends Error {
@@ -68,7 +102,11 @@ export class Resolver {
   #text = new TextDecoder();
   #bytes = new TextEncoder();
 
+  /** @type {Map<string, Held>} */
+  #held = new Map();
+
   #exports;
+  #born = 0; // bytes of memory that the instance had before it took more
   #memory; // the module's, whose buffer is another one after it has grown
   #octets; // views of that buffer
   #view;
@@ -99,6 +137,18 @@ export class Resolver {
       this.#write(key);
       if (this.#exports.trust(key.length) !== 1) throw new Error('the module does not take the public key');
     }
+    this.#born = this.#memory.buffer.byteLength;
+  }
+
+  /** Replaces an instance that has grown by one that is where it was. */
+  #refresh() {
+    if (this.#memory.buffer.byteLength < this.#born + GROWTH) return;
+    this.#instantiate();
+    for (const [app, { sealed, now, grace, forgotten }] of this.#held) {
+      this.#offer(app, sealed, now, grace);
+      if (forgotten) this.#drop(app);
+    }
+    this.#born = this.#memory.buffer.byteLength;
   }
 
   /** Calls an export. */
@@ -112,6 +162,7 @@ export class Resolver {
 
   /** Replaces the instance and returns the error that says so. */
   #trapped(name, error) {
+    this.#held.clear();
     this.#instantiate();
     this.restarted();
     return new Trapped(name, error);
@@ -127,8 +178,19 @@ export class Resolver {
    * @throws {Trapped}
    */
   load(app, sealed, now, grace) {
-    const id = this.#bytes.encode(app);
     if (sealed.length > MAX_SNAPSHOT) return Outcome.MALFORMED;
+    this.#refresh();
+    const outcome = this.#offer(app, sealed, now, grace);
+    if (outcome > Outcome.SAME) return outcome;
+    const { issued } = headerOf(sealed);
+    if (outcome === Outcome.LOADED || issued > this.#held.get(app).issued) { // else its signature was not looked at
+      this.#held.set(app, { sealed, issued, now, grace, forgotten: false });
+    }
+    return outcome;
+  }
+
+  #offer(app, sealed, now, grace) {
+    const id = this.#bytes.encode(app);
     this.#write(id, sealed);
     return this.#call('load', id.length, sealed.length, now, grace);
   }
@@ -138,6 +200,12 @@ export class Resolver {
    * @param {string} app
    */
   forget(app) {
+    this.#drop(app);
+    const held = this.#held.get(app);
+    if (held !== undefined) held.forgotten = true;
+  }
+
+  #drop(app) {
     const id = this.#bytes.encode(app);
     this.#write(id);
     this.#call('forget', id.length);

@@ -59,7 +59,8 @@ export async function open({ environment, module, imports, fetch, reply }) {
   const settings = readSettings(environment);
   const address = addressOf(environment.PALIER_LISTEN || DEFAULT_LISTEN);
   const { spool, keep } = await folders(environment.PALIER_SPOOL, settings);
-  const edge = new Edge({ module, imports, settings, fetch, now: Date.now, log, spool, keep, reply });
+  const tick = () => performance.timeOrigin + performance.now(); // a clock that is set back stops no deadline
+  const edge = new Edge({ module, imports, settings, fetch, now: Date.now, tick, log, spool, keep, reply });
   const work = new Set();
   const waitUntil = (promise) => {
     work.add(promise);

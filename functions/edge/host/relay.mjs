@@ -42,6 +42,9 @@ const MAX_BACKOFF = 30_000;
 
 /** Batches of the backlog that are sent at a time, and after how many milliseconds that is given up for lost. */
 const BATCHES_AT_ONCE = 20;
+
+/** The longest rest that the origin is granted, in seconds. */
+const MAX_REST = 300;
 const LOST = 60_000;
 
 /** What a device is answered whose telemetry is safe here. capgo.HealthBody */
@@ -249,7 +252,7 @@ export class Relay {
       if (error instanceof Refused) return await this.#refused(error, notes, lines);
       if (!(error instanceof Unreachable)) this.#parts.log.error('a batch was not sent', { problem: error.message });
       this.#hold(notes);
-      this.#restsUntil = now() + 1000 * (error.retryAfter ?? 0);
+      this.#restsUntil = now() + 1000 * Math.min(error.retryAfter ?? 0, MAX_REST);
       if (this.due === Infinity) this.#plan();
       return null;
     } finally {
@@ -267,7 +270,7 @@ export class Relay {
   /** The origin took the requests, and wants the notes later. */
   #notTaken(notes, retryAfter) {
     this.#hold(notes);
-    if (notes.length > 0) this.#notesFrom = this.#parts.now() + 1000 * Math.max(1, retryAfter);
+    if (notes.length > 0) this.#notesFrom = this.#parts.now() + 1000 * Math.min(Math.max(1, retryAfter), MAX_REST);
   }
 
   /** Whether it is known that the origin cannot be reached, or wants nothing now. */
@@ -293,6 +296,8 @@ export class Relay {
   async #sendBacklog() {
     const { backlog } = this.#parts;
     for (let batch = 0; batch < BATCHES_AT_ONCE; batch++) {
+      this.#sending = this.#parts.now(); // each batch shows that this has not come to nothing
+      this.due = this.#sending + LOST;
       const lines = await backlog.head(MAX_REQUESTS, MAX_REQUEST_BYTES);
       if (lines.length === 0) break;
       const answers = await this.#deliver(lines);

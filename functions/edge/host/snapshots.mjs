@@ -16,7 +16,7 @@
  */
 
 import { Refused } from './origin.mjs';
-import { Outcome, outcomeName } from './module.mjs';
+import { Outcome, headerOf, outcomeName } from './module.mjs';
 
 /** The longest pause between two attempts, in milliseconds. */
 const MAX_BACKOFF = 30_000;
@@ -33,13 +33,6 @@ const JITTER = 0.1;
  * @property {(app: string) => Promise<Uint8Array | null>} get
  * @property {(app: string, sealed: Uint8Array, seconds: number) => Promise<void>} put to be kept for so long
  * @property {(app: string) => Promise<void>} forget
- */
-
-/**
- * @typedef {object} Header the second line of a sealed snapshot
- * @property {number} revision
- * @property {number} issued Unix seconds
- * @property {number} expires Unix seconds
  */
 
 const NO_HEADER = Object.freeze({ revision: 0, issued: 0, expires: 0 });
@@ -62,20 +55,9 @@ function stateAt(now, header, grace) {
   return now < header.expires + grace ? 'stale' : 'ended';
 }
 
-/**
- * Reads a sealed snapshot's header. Only of one that the module took.
- * @param {Uint8Array} sealed
- * @returns {Header}
- */
-function headerOf(sealed) {
-  const lines = new TextDecoder().decode(sealed.subarray(0, 2048)).split('\n', 2);
-  const [revision, issued, expires] = lines[1].split(' ').slice(3).map(Number);
-  return { revision, issued, expires };
-}
-
 /** One app's snapshot and the attempts to have a newer one. */
 class Held {
-  /** @type {Header | null} */
+  /** @type {import('./module.mjs').Header | null} */
   header = null;
   due = 0; // milliseconds
   settled = -Infinity; // milliseconds; when the last attempt ended
@@ -115,7 +97,8 @@ export class Snapshots {
    * @param {import('./module.mjs').Resolver} parts.resolver
    * @param {import('./origin.mjs').Origin} parts.origin
    * @param {Keep} [parts.keep]
-   * @param {() => number} parts.now Unix milliseconds
+   * @param {() => number} parts.now milliseconds, of a clock for deadlines
+   * @param {() => number} parts.wall Unix milliseconds
    * @param {() => number} parts.random from 0 to 1, as Math.random
    * @param {import('./edge.mjs').Log} parts.log
    */
@@ -156,7 +139,8 @@ export class Snapshots {
    * @returns {Promise<unknown> | null}
    */
   awaited(now) {
-    const old = (held) => held.failures === 0 && now >= held.settled + 2 * this.#poll;
+    const recent = (held) => 2 * (held.failures === 0 ? this.#poll : Math.max(this.#poll, MAX_BACKOFF));
+    const old = (held) => now >= held.settled + recent(held);
     const awaited = [...this.#held.values()].filter((held) => held.flight !== null && old(held));
     return awaited.length === 0 ? null : Promise.all(awaited.map((held) => held.flight));
   }
@@ -170,8 +154,9 @@ export class Snapshots {
    */
   async push(app, sealed) {
     const held = this.#held.get(app);
+    const before = held.header;
     const outcome = this.#take(held, sealed);
-    if (outcome <= Outcome.SAME) await this.#keep(held, sealed);
+    if (held.header !== before) await this.#keep(held, sealed); // the signature of one that is no news was not looked at
     return outcome;
   }
 
@@ -199,7 +184,7 @@ export class Snapshots {
    * @returns {Status[]}
    */
   status() {
-    const now = Math.floor(this.#parts.now() / 1000);
+    const now = Math.floor(this.#parts.wall() / 1000);
     return [...this.#held.values()].map(({ app, header, problem }) => {
       const status = { app, ...header ?? NO_HEADER, state: stateAt(now, header, this.#grace) };
       return problem === '' ? status : { ...status, trouble: problem };
@@ -238,7 +223,10 @@ export class Snapshots {
     let problem = '';
     try {
       if (!held.started) await this.#start(held);
-      const sealed = await this.#parts.origin.snapshot(held.app, held.etag);
+      const asked = held.etag;
+      let sealed = await this.#parts.origin.snapshot(held.app, asked);
+      const lost = sealed === null && asked !== '' && held.header === null; // what it is no newer than, meanwhile
+      if (lost) sealed = await this.#parts.origin.snapshot(held.app, '');
       if (sealed !== null) problem = await this.#fetched(held, sealed);
     } catch (error) {
       if (error instanceof Refused && error.status === 404 && error.code === 'unknown_app') await this.#forget(held);
@@ -251,21 +239,22 @@ export class Snapshots {
   async #start(held) {
     held.started = true;
     const kept = await this.#parts.keep?.get(held.app) ?? null;
-    if (kept === null || held.header !== null) return;
+    if (kept === null) return; // the module takes the newer of this and what was pushed meanwhile
     const outcome = this.#take(held, kept);
     this.#parts.log.info('found a kept snapshot', { app: held.app, outcome: outcomeName(outcome) });
   }
 
   /** Takes what the origin answered and returns what is wrong with it, '' for nothing. */
   async #fetched(held, sealed) {
+    const before = held.header;
     const outcome = this.#take(held, sealed);
     if (outcome > Outcome.SAME) return `the snapshot that the origin answers is refused: ${outcomeName(outcome)}`;
-    await this.#keep(held, sealed);
+    if (held.header !== before) await this.#keep(held, sealed);
     return '';
   }
 
   #take(held, sealed) {
-    const now = Math.floor(this.#parts.now() / 1000);
+    const now = Math.floor(this.#parts.wall() / 1000);
     const outcome = this.#parts.resolver.load(held.app, sealed, now, this.#grace);
     if (outcome > Outcome.SAME) return outcome;
     const header = headerOf(sealed);
@@ -276,7 +265,7 @@ export class Snapshots {
   }
 
   async #keep(held, sealed) {
-    const seconds = held.header.expires + this.#grace - Math.floor(this.#parts.now() / 1000);
+    const seconds = held.header.expires + this.#grace - Math.floor(this.#parts.wall() / 1000);
     await this.#parts.keep?.put(held.app, sealed, seconds);
   }
 

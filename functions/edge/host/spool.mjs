@@ -12,7 +12,7 @@
  */
 
 import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { fitting, sizeOf } from './queue.mjs';
 
@@ -24,14 +24,19 @@ const OVERHEAD = 1;
 /** Writes a file so that it is there whole or not at all, also after a crash. */
 async function replace(folder, name, content) {
   const half = join(folder, `${name}.part`);
-  const file = await open(half, 'w', 0o600);
   try {
-    await file.writeFile(content);
-    await file.sync();
-  } finally {
-    await file.close();
+    const file = await open(half, 'w', 0o600);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(half, join(folder, name));
+  } catch (error) { // a full disk must not collect halves
+    await rm(half, { force: true }).catch(() => {});
+    throw error;
   }
-  await rename(half, join(folder, name));
   await syncFolder(folder);
 }
 
@@ -80,6 +85,7 @@ export class Spool {
   static async open(folder, limit) {
     const spool = new Spool(folder, limit);
     await mkdir(folder, { recursive: true, mode: 0o700 });
+    await syncFolder(dirname(folder));
     const names = (await readdir(folder)).sort();
     for (const name of names) {
       if (name.endsWith('.part')) await rm(join(folder, name), { force: true }); // was never acknowledged
@@ -222,10 +228,15 @@ export async function inFolder(folder, log) {
       return null;
     }
   };
+  let last = Promise.resolve();
+  const inTurn = (work) => {
+    last = last.then(work, work);
+    return last;
+  };
   return {
     get: (app) => attempt('finding', app, () => readFile(join(folder, name(app)))),
-    put: (app, sealed) => attempt('keeping', app, () => replace(folder, name(app), sealed)),
-    forget: (app) => attempt('forgetting', app, () => rm(join(folder, name(app)), { force: true })),
+    put: (app, sealed) => inTurn(() => attempt('keeping', app, () => replace(folder, name(app), sealed))),
+    forget: (app) => inTurn(() => attempt('forgetting', app, () => rm(join(folder, name(app)), { force: true }))),
   };
 }
 
