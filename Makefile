@@ -26,7 +26,7 @@ PURE    := rollout|resolve|capgo|judge|telemetry|jsontext|seal|edge
 OUTSIDE := store/dynamo|stream/kinesis|blob/s3|cloud|cloudlocal|cost
 RACELESS := 'palier/internal/($(PURE)|$(OUTSIDE))(/|$$)|functions/'
 PLAIN   := CGO_ENABLED=0 GOFLAGS=-trimpath
-# SQLite, which is C in Go's words, is most of the instructions and shares nothing between goroutines that the detector knows of.
+# SQLite, which modernc.org translates from C, is most of the instructions; the races to look for are in our own code.
 RACE    := -race -gcflags=modernc.org/...=-race=false
 test: need-go lint edge-fresh ## everything that must hold
 	$(PLAIN) $(GO) test -timeout 15m ./internal/aggregate -run DynamoDB
