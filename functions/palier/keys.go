@@ -18,8 +18,8 @@ func newKeys(c *connection) *cobra.Command {
 		Long: `Keys prints the public keys with which this server signs snapshots for edges. An edge is given them in its settings and
 takes no snapshot that none of them signed.
 
-To change the key, "rotate" prepares the next one; add it to the keys of every edge; then "activate" signs with it, and
-the former one can be taken from the edges. At no moment does an edge meet a signature that it does not know.`,
+To change the key, "rotate" prepares the next one; add it to the keys of every edge; then "activate" signs with it. An hour
+later every edge has a snapshot of the new key, and the former one can be taken from the edges.`,
 		Example: `  palier keys
   palier keys --json | jq -r .current.key`,
 		Args: exactArgs(),

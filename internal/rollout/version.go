@@ -236,12 +236,12 @@ func ParseConstraint(s string) ([]Constraint, error) {
 	}
 }
 
-// trim takes the spaces off both ends.
+// trim takes the ASCII white space off both ends.
 func trim(s string) string {
-	for s != "" && s[0] == ' ' {
+	for s != "" && (s[0] == ' ' || '\t' <= s[0] && s[0] <= '\r') {
 		s = s[1:]
 	}
-	for s != "" && s[len(s)-1] == ' ' {
+	for s != "" && (s[len(s)-1] == ' ' || '\t' <= s[len(s)-1] && s[len(s)-1] <= '\r') {
 		s = s[:len(s)-1]
 	}
 	return s
