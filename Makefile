@@ -6,7 +6,7 @@ LDFLAGS  := -s -w
 # a pinned tool, run through the module proxy without touching go.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: run cloud-local build test race fuzz bench lint clean help need-go edge edge-check edge-fresh functions validate-template deploy teardown
+.PHONY: run cloud-local build test race fuzz bench lint clean help need-go edge edge-check edge-fresh edge-fastly functions validate-template deploy teardown
 
 ARGS ?=
 run: build ## build and start Palier with its demo: no account, no configuration
@@ -79,6 +79,14 @@ edge: need-go ## the WebAssembly module for edges: by TinyGo, which is installed
 	infra/edge/tinygo.sh $(BIN)/tinygo
 	$(TINYGO) $(EDGE_BUILD) -o $(EDGE_MODULE) ./functions/edge
 	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags '$(LDFLAGS)' -o $(BIN)/edge-go.wasm ./functions/edge
+
+# Viceroy is not for every machine: it takes half an hour to build. `make test` only compiles the program.
+VICEROY ?= viceroy
+edge-fastly: need-go ## the edge for Fastly Compute, into bin/, and its tests in Viceroy, Fastly's runtime for this machine
+	GOOS=wasip1 GOARCH=wasm $(GO) vet ./functions/edge/fastly
+	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/fastly.wasm ./functions/edge/fastly
+	@command -v '$(VICEROY)' >/dev/null || { echo "the tests need Viceroy: cargo install viceroy --version =0.22.0 --locked, or VICEROY=its path"; exit 1; }
+	VICEROY='$(VICEROY)' $(GO) test -tags viceroy -count=1 -timeout 20m -run Fastly ./functions/edge
 
 edge-check: need-go ## the module in the repository is what the source gives
 	infra/edge/tinygo.sh $(BIN)/tinygo

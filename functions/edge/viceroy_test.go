@@ -200,40 +200,47 @@ func askedAtFastly(t *testing.T, w *world) {
 	eventually(t, "the origin has counted all devices", func() bool { return w.counted(t, appNotes, id) == want })
 }
 
+// A device on the candidate is sent back when a sandbox has learned of it.
 func polledByFastly(t *testing.T, w *world) {
 	w.front.close(func(*http.Request) bool { return true })
 	defer w.front.close(nil)
-	w.rolledBack(t, appPolled)
-}
-
-// With no poll getting through, it is the push that brings it.
-func rolledBackAtFastly(t *testing.T, w *world) {
-	w.rolledBack(t, appPushed, func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/snapshots/") })
-	w.back.close(nil)
-}
-
-// rolledBack holds that a device on the candidate is sent back after a rollback, while the edge cannot reach some of its origin.
-func (w *world) rolledBack(t *testing.T, app string, closed ...func(*http.Request) bool) {
-	t.Helper()
-	id := w.begin(t, app)
+	id := w.begin(t, appPolled)
 	w.idle(t)
-	candidates, _ := w.offered(t, app, 40)
-	n := candidates[0]
-	if a := w.ask(t, app, n, candidate); !a.isUpToDate() {
+	candidates, _ := w.offered(t, appPolled, 40)
+	if a := w.ask(t, appPolled, candidates[0], candidate); !a.isUpToDate() {
 		t.Fatalf("a device with the candidate: %s", a.body)
 	}
-	for _, c := range closed {
-		w.back.close(c)
-	}
 	began := time.Now()
-	w.rollback(t, app, id)
-	// what a sandbox without a snapshot has the origin answer is no news of the edge's
-	before := func() int { return len(w.back.requests(http.MethodPost, "/updates")) }
-	eventually(t, "the device is sent back", func() bool {
-		forwarded := before()
-		return w.ask(t, app, n, candidate).isOffer(baseline) && before() == forwarded
+	w.rollback(t, appPolled, id)
+	eventually(t, "the device is sent back", func() bool { return w.ask(t, appPolled, candidates[0], candidate).isOffer(baseline) })
+	t.Logf("a rollback arrived by polling after %s", time.Since(began).Round(time.Millisecond))
+}
+
+// With no poll getting through, it is a push that brings it: the origin's own is taken, and the sandbox that takes one answers from it.
+func rolledBackAtFastly(t *testing.T, w *world) {
+	id := w.begin(t, appPushed)
+	w.back.close(func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/snapshots/") })
+	defer w.back.close(nil)
+	taken := func() (n int) {
+		for _, p := range w.front.requests(http.MethodPut, "/snapshots/"+appPushed) {
+			if p.status == http.StatusNoContent {
+				n++
+			}
+		}
+		return n
+	}
+	before := taken()
+	w.rollback(t, appPushed, id)
+	eventually(t, "the edge takes the origin's push", func() bool { return taken() > before })
+	sealed := w.sealed(t, appPushed)
+	h, _, _ := seal.Read(sealed)
+	eventually(t, "a sandbox has what was pushed", func() bool {
+		if a := call(t, http.MethodPut, w.edge.url+"/snapshots/"+appPushed, string(sealed)); a.status != http.StatusNoContent {
+			t.Fatalf("a push: %d %s", a.status, a.body)
+		}
+		revision, state, _ := w.held(t, appPushed)
+		return revision == h.Revision && state == "current"
 	})
-	t.Logf("a rollback arrived after %s", time.Since(began).Round(time.Millisecond))
 }
 
 func tamperedAtFastly(t *testing.T, w *world) {
@@ -300,26 +307,31 @@ func pushedToFastly(t *testing.T, w *world) {
 	}
 }
 
-// A snapshot answers until its end and the grace, and then the origin does.
+// The sandbox that has a snapshot answers from it until its end and the grace, and then the origin does. One that begins later does
+// not take it any more.
 func agedAtFastly(t *testing.T, w *world) {
 	const version, revision = "9.9.9", 1_000_000
-	sealed := w.forge(t, appAged, version, revision, time.Now(), time.Now().Add(3*time.Second))
-	w.back.change(func(app string, real []byte) []byte {
-		if app == appAged {
-			return sealed
-		}
-		return real
-	})
 	defer w.back.change(nil)
-	for _, want := range []string{"current", "stale"} {
-		eventually(t, "the snapshot is "+want, func() bool {
-			r, state, _ := w.held(t, appAged)
-			return r == revision && state == want
-		})
+	upToDate := func() {
+		t.Helper()
 		if a := w.ask(t, appAged, 1, version); !a.isUpToDate() { // the origin would offer it the baseline
-			t.Errorf("%s: %d %s", want, a.status, a.body)
+			t.Errorf("%d %s", a.status, a.body)
 		}
 	}
+	w.inOneSandbox(t, func() {
+		sealed := w.forge(t, appAged, version, revision, time.Now(), time.Now().Add(2*time.Second)) // whole seconds: one at least
+		w.back.change(func(app string, real []byte) []byte {
+			if app == appAged {
+				return sealed
+			}
+			return real
+		})
+		upToDate()
+	}, upToDate, upToDate, upToDate, upToDate, func() {
+		if r, state, _ := w.held(t, appAged); r != revision || state != "stale" {
+			t.Errorf("revision %d is %s", r, state)
+		}
+	})
 	eventually(t, "the origin answers when the grace is over", func() bool { return w.ask(t, appAged, 1, version).isOffer(baseline) })
 }
 
