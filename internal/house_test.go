@@ -15,9 +15,9 @@ const module = "github.com/palier-ota/palier/"
 // floors lists the rooms from the ground up. A room may import rooms of lower floors, and those of its own floor that
 // beside names.
 var floors = [][]string{
-	{"internal/rollout", "internal/sqlitefile", "internal/clock", "internal/jsontext"},
+	{"internal/rollout", "internal/sqlitefile", "internal/clock", "internal/jsontext", "internal/browser"},
 	{"internal/judge", "internal/resolve", "internal/seal"},
-	{"internal/telemetry", "internal/capgo", "internal/apigateway"},
+	{"internal/telemetry", "internal/capgo", "internal/apigateway", "internal/forecast"},
 	{"internal/store", "internal/stream", "internal/blob", "internal/edge"},
 	{"internal/cloud"},
 	{"internal/promote", "internal/device", "internal/aggregate", "internal/deadletter"},
@@ -26,9 +26,9 @@ var floors = [][]string{
 }
 
 // outside lists rooms that stand beside the house: they speak to it over the wire only, or serve tests only.
-var outside = []string{"internal/fleet", "internal/cloudlocal", "internal/edgehost", "internal/bundle", "internal/cost"}
+var outside = []string{"internal/fleet", "internal/cloudlocal", "internal/edgehost", "internal/bundle", "internal/cost", "internal/validation"}
 
-var pure = []string{"rollout", "resolve", "capgo", "judge", "telemetry", "jsontext", "seal", "edge"}
+var pure = []string{"rollout", "resolve", "capgo", "judge", "telemetry", "jsontext", "seal", "edge", "forecast"}
 
 func TestImportsPointDownwards(t *testing.T) {
 	out := goList(t, "-f", "{{.ImportPath}} {{join .Imports \" \"}}", module+"...")

@@ -53,7 +53,7 @@ func hear(in Input) *hearing {
 		compared: now.compared(in.Plan, in.Phase),
 	}
 	h.mismatched = r.logMismatch() >= -math.Log(h.alpha)
-	for _, t := range gates(in.Plan) {
+	for _, t := range gates(in.Plan, in.Phase) {
 		h.metrics = append(h.metrics, t.prepare(r).evidence(h.beta))
 	}
 	h.certified = h.compared && h.control > 0 && !h.mismatched && !h.harmed() && h.cleared()

@@ -19,6 +19,15 @@ type Counts struct {
 	Returned [NumHorizons]int64        `json:"returned"` // of those, seen again in a later hour within the horizon
 	Adopted  int64                     `json:"adopted"`  // first check that runs the candidate, once per device and rollout
 	Events   [rollout.NumMetrics]int64 `json:"events"`   // first event per device and rollout, by metric index
+
+	Measured [rollout.NumMeasured]Measure `json:"measured,omitzero"` // by rollout.Metric.Measured
+}
+
+// Measure is what an arm showed of one measured metric in one stratum: how far devices went for the first time.
+type Measure struct {
+	Devices int64                    `json:"devices"` // that passed a boundary here which they had not passed before
+	Beyond  [rollout.NumLevels]int64 `json:"beyond"`  // of those, by boundary, since they entered the comparison
+	Squares int64                    `json:"squares"` // sum over those devices of the squared number of boundaries passed here
 }
 
 // Stratum is the pair of arms in one (phase, hour). Share is the design share of candidates among the devices compared
@@ -41,6 +50,8 @@ type Input struct {
 	Newest   time.Time // of the newest check that was counted; zero if none
 	Complete time.Time // before it everything has been counted, by every shard of the stream; zero means before Newest
 	Strata   []Stratum // any order
+	// Record is what the app's devices did before the rollout, for phases that leave no control; nil when nothing is known.
+	Record *rollout.Record
 }
 
 // Decision is what should happen next.

@@ -197,7 +197,7 @@ func TestAlphaIsSplitOverWatchedGatesOnly(t *testing.T) {
 	plan := rollout.Plan{Alpha: .02}
 	for off := range rollout.NumMetrics - 1 {
 		sum := 0.0
-		for _, trial := range gates(plan) {
+		for _, trial := range gates(plan, 0) {
 			sum += trial.alpha
 		}
 		if math.Abs(sum-.02) > 1e-12 {
@@ -205,7 +205,7 @@ func TestAlphaIsSplitOverWatchedGatesOnly(t *testing.T) {
 		}
 		plan.Gates = append(plan.Gates, rollout.Gate{Metric: rollout.AllMetrics()[off].Metric, Off: true})
 	}
-	if left := gates(plan); len(left) != 0 {
+	if left := gates(plan, 0); len(left) != 0 {
 		t.Errorf("%d gates watched when all are off", len(left))
 	}
 }
@@ -308,7 +308,7 @@ func TestHostileInput(t *testing.T) {
 	metrics := rollout.AllMetrics()
 	gate := rapid.Custom(func(t *rapid.T) rollout.Gate {
 		return rollout.Gate{
-			Metric: metrics[rapid.IntRange(0, len(metrics)-1).Draw(t, "metric")].Metric, Margin: float.Draw(t, "margin"),
+			Metric: metrics[rapid.IntRange(0, len(metrics)-1).Draw(t, "metric")].Metric, Margin: rollout.Margin(float.Draw(t, "margin")),
 			Severe: float.Draw(t, "severe"), Limit: float.Draw(t, "limit"), Off: rapid.Bool().Draw(t, "off"),
 			Action: rapid.SampledFrom([]rollout.Action{"", "promote", rollout.ActionHold, rollout.ActionHalt}).Draw(t, "action"),
 		}

@@ -211,8 +211,9 @@ func (r reading) swapped() reading {
 	return r
 }
 
-// gates returns the metrics that are watched, with their gates made sound, in the order of rollout.AllMetrics.
-func gates(plan rollout.Plan) []trial {
+// gates returns the metrics that are watched, with their gates made sound and the margins of the given phase, in the
+// order of rollout.AllMetrics.
+func gates(plan rollout.Plan, phase int) []trial {
 	var on []trial
 	shares := 0.0
 	for index, info := range rollout.AllMetrics() {
@@ -225,7 +226,10 @@ func gates(plan rollout.Plan) []trial {
 		if gate.Off || info.Comparison == rollout.ShownOnly {
 			continue
 		}
-		on = append(on, trial{index: index, info: info, gate: sound(gate, info.Gate)})
+		on = append(on, trial{
+			index: index, info: info, gate: sound(gate, info.Gate),
+			margin: soundMargin(plan.MarginAt(phase, info.Metric), float64(info.Gate.Margin)),
+		})
 		shares += info.AlphaShare
 	}
 	for i := range on {
@@ -247,11 +251,15 @@ func soundRate(rate, otherwise float64) float64 {
 	return otherwise
 }
 
+func soundMargin(margin, otherwise float64) float64 {
+	if margin > 1 && margin <= 1000 {
+		return margin
+	}
+	return otherwise
+}
+
 // sound fills what a gate leaves out, or says that makes no sense, from the metric's default gate.
 func sound(g, standard rollout.Gate) rollout.Gate {
-	if !(g.Margin > 1 && g.Margin <= 1000) {
-		g.Margin = standard.Margin
-	}
 	if !(g.Limit >= 1e-6 && g.Limit < 1) {
 		g.Limit = standard.Limit
 	}

@@ -80,7 +80,7 @@ func alphaOf(in Input) (harm, mismatch float64) {
 	r, plan := read(in), in.Plan
 	plan.Alpha = .5
 	most := math.Inf(-1)
-	for _, t := range gates(plan) {
+	for _, t := range gates(plan, 0) {
 		most = max(most, t.prepare(r).logHarm()-t.logThreshold())
 	}
 	return .5 * math.Exp(-most), math.Exp(-r.logMismatch())
@@ -159,7 +159,7 @@ func silenced(run int, killed float64) float64 {
 	plan := rollout.Plan{Phases: phases(5, 20, 50, 99)}
 	s := Stratum{Hour: epochHour, Share: .05}
 	in := Input{Plan: plan, Newest: time.Unix((epochHour+100)*3600, 0)}
-	gate := gates(plan)[rollout.Silence.Index()]
+	gate := gates(plan, 0)[rollout.Silence.Index()]
 	for {
 		c, of := &s.Control, 0.0
 		if rng.Float64() < s.Share {
@@ -191,7 +191,7 @@ func TestCrashingBundleThroughJudge(t *testing.T) {
 		at := crowd{rng: seeded(run), share: .05, rate: .005, ratio: 10}
 		in := Input{Plan: rollout.Plan{Phases: phases(5)}, Newest: time.Unix(epochHour*3600, 0), Now: time.Unix(epochHour*3600, 0)}
 		s := Stratum{Hour: epochHour, Share: .05}
-		gate := gates(in.Plan)[crash]
+		gate := gates(in.Plan, 0)[crash]
 		for !gate.prepare(read(in)).alarm() {
 			if run < 10 && Judge(in).Code == CodeHarm {
 				t.Fatalf("run %d: harm without an alarm of the crash gate", run)

@@ -9,10 +9,11 @@ import (
 
 // trial is one metric before the judge: what is held against the candidate, and what would clear it.
 type trial struct {
-	index int // in rollout.AllMetrics
-	info  rollout.MetricInfo
-	gate  rollout.Gate // sound
-	alpha float64      // this metric's part of the plan's alpha
+	index  int // in rollout.AllMetrics
+	info   rollout.MetricInfo
+	gate   rollout.Gate // sound
+	alpha  float64      // this metric's part of the plan's alpha
+	margin float64      // in the phase that is judged
 
 	bets   bets
 	null   float64   // "no harm": a ratio of 1, or the odds of the limit
@@ -64,9 +65,9 @@ func (t trial) failed(r reading) int64 {
 // draws and form one part. The counts are those of r, tested as the sides of oriented.
 func (t trial) againstControl(r, oriented reading, rate process) trial {
 	d := oriented.draws(events(t.index))
-	t.null, t.bets, t.shown = 1, ratioBets(t.gate.Margin), d
+	t.null, t.bets, t.shown = 1, ratioBets(t.margin), d
 	t.harm, t.limits = whole(d), []process{whole(d)}
-	t.claims = []claim{{ratio: whole(d), worst: t.gate.Margin, rate: rate}}
+	t.claims = []claim{{ratio: whole(d), worst: t.margin, rate: rate}}
 	t.candidate = t.failed(r)
 	t.control = r.total(func(g *group) int64 { return g.control.events[t.index] })
 	return t
@@ -79,7 +80,7 @@ func (t trial) againstLimit(r reading) trial {
 	entered, proven := trials(t.candidate, r.total(candidateDevices)), trials(t.candidate, r.total(provenDevices))
 	t.null, t.bets, t.shown = odds(t.gate.Limit), limitBets(t.gate.Limit), entered
 	t.harm, t.limits = whole(entered), []process{whole(proven)}
-	t.claims = []claim{{ratio: whole(proven), worst: odds(min(t.gate.Limit*t.gate.Margin, mostRate))}}
+	t.claims = []claim{{ratio: whole(proven), worst: odds(min(t.gate.Limit*t.margin, mostRate))}}
 	if t.info.Comparison == rollout.AgainstBoth && r.total(controlDevices) > 0 {
 		t.beside = whole(r.draws(events(t.index)))
 		t.control = r.total(func(g *group) int64 { return g.control.events[t.index] })
@@ -106,14 +107,14 @@ func trials(failed, n int64) draws {
 // ofSilence compares the devices that did not come back. Harm shows in the mean over the horizons; to be safe, and for
 // the upper bound, every horizon must speak.
 func (t trial) ofSilence(r reading) trial {
-	t.null, t.bets = 1, ratioBets(t.gate.Margin)
+	t.null, t.bets = 1, ratioBets(t.margin)
 	for h := range SilenceHorizons {
 		byPhase := r.byPhase(func(phase reading) draws { return phase.draws(silent(h)) })
 		for _, p := range byPhase {
 			t.harm = append(t.harm, part{weight: p.weight / NumHorizons, draws: p.draws})
 		}
 		t.limits = append(t.limits, byPhase)
-		t.claims = append(t.claims, claim{ratio: byPhase, worst: t.gate.Margin, rate: r.byPhase(func(phase reading) draws {
+		t.claims = append(t.claims, claim{ratio: byPhase, worst: t.margin, rate: r.byPhase(func(phase reading) draws {
 			return phase.silence(h)
 		})})
 		if d := r.draws(silent(h)); d.events() > 0 { // show the longest horizon that has something to show
@@ -137,7 +138,7 @@ func (t trial) logThreshold() float64 { return -math.Log(t.alpha) }
 func (t trial) logHarm() float64 {
 	logE := t.harm.logE(t.bets.up, t.null)
 	if t.beside != nil {
-		logE = min(logE, t.beside.logE(ratioBets(t.gate.Margin).up, 1))
+		logE = min(logE, t.beside.logE(ratioBets(t.margin).up, 1))
 	}
 	return logE
 }
@@ -188,7 +189,7 @@ func (t trial) evidence(beta float64) Evidence {
 		Metric: t.info.Metric, Candidate: t.candidate, Control: t.control,
 		EValue: expressible(t.logHarm()), Threshold: rounded(1 / t.alpha),
 		Ratio: rounded(estimate), Lower: rounded(lower), Upper: rounded(upper),
-		SafeEValue: expressible(logSafe), Margin: rounded(t.gate.Margin),
+		SafeEValue: expressible(logSafe), Margin: rounded(t.margin),
 		Alarm: t.alarm(), Safe: logSafe >= -math.Log(beta), Action: t.gate.Action,
 	}
 	if t.limited() {

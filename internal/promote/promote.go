@@ -239,7 +239,7 @@ func verbFor(d judge.Decision) rollout.Verb {
 // Input gathers what the judge weighs for a rollout at the instant now.
 func Input(r rollout.Rollout, tallies telemetry.Tallies, now time.Time) judge.Input {
 	return judge.Input{
-		Plan: waive(r.Plan, r.Waived), Phase: r.Phase, Held: r.Held(now), Approved: r.Approved, Now: now, Newest: tallies.Newest, Complete: tallies.Complete,
+		Plan: waive(r.Plan, r.Waived), Phase: r.Phase, Held: r.Held(now), Approved: r.Approved, Now: now, Newest: tallies.Newest, Complete: tallies.Complete, Record: r.Record,
 		Strata: tallies.Strata(func(phase int) float64 { return designShare(r, phase) }),
 	}
 }

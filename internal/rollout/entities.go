@@ -167,6 +167,7 @@ type Plan struct {
 	Gates     []Gate        `json:"gates,omitempty"`      // overrides of the default gates, by metric
 	Alpha     float64       `json:"alpha,omitempty"`      // chance that a harmless bundle is ever stopped; default 0.01
 	Beta      float64       `json:"beta,omitempty"`       // chance that a harmful bundle is ever certified; default 0.05
+	Margin    Margin        `json:"margin,omitempty"`     // of the gates of stability that name none
 }
 
 // Phase is one step of a Plan.
@@ -177,6 +178,8 @@ type Phase struct {
 	Hold       Hold     `json:"hold"`
 	MinDevices int      `json:"min_devices,omitempty"` // least candidate devices seen before the phase may pass by time
 	Approval   bool     `json:"approval,omitempty"`    // a person must approve before the phase is left
+
+	Margins map[Metric]Margin `json:"margins,omitempty"` // in this phase, instead of the gates'; never auto
 }
 
 // Hold is how long a phase lasts at least and at most. A Max of zero never times out.
@@ -199,7 +202,7 @@ const (
 // Gate watches one Metric of a Rollout.
 type Gate struct {
 	Metric Metric  `json:"metric"`
-	Margin float64 `json:"margin,omitempty"` // ratio candidate/control that a certificate must exclude; > 1
+	Margin Margin  `json:"margin,omitempty"` // ratio candidate/control that a certificate must exclude
 	Severe float64 `json:"severe,omitempty"` // lower bound on the ratio from which the action becomes rollback; 0 = never, in an override the default
 	Limit  float64 `json:"limit,omitempty"`  // for metrics without a control: the rate that is still normal, 0…1
 	Action Action  `json:"action,omitempty"`
@@ -270,6 +273,11 @@ type Rollout struct {
 	Actor          string    `json:"actor,omitempty"`    // of the latest transition: a token's name, or "palier"
 	Supersedes     string    `json:"supersedes,omitempty"`
 	SupersededBy   string    `json:"superseded_by,omitempty"`
+
+	// Shadow rollouts are judged and reported on, but only time moves them.
+	Shadow bool `json:"shadow,omitempty"`
+	// Record is what the app's devices did before, as it was known at the start; nil when nothing was.
+	Record *Record `json:"record,omitempty"`
 
 	// Waiting says what a person is asked to look at: the code of the verdict that holds the current phase.
 	Waiting string `json:"waiting,omitempty"`

@@ -15,8 +15,12 @@ const (
 	SessionLength   Metric = "session_length"   // first session shorter than the boundary
 	FeatureUse      Metric = "feature_use"      // first use of a tracked feature; fewer is harm
 	Feedback        Metric = "feedback"         // first negative feedback
-	DownloadFailure Metric = "download_failure" // first download, checksum, decrypt or unzip failure
+	DownloadFailure Metric = "download_failure" // first bundle that could not be fetched or stored
 	Adoption        Metric = "adoption"         // first check that already runs the candidate; shown, not gated
+	LowMemory       Metric = "low_memory"       // first time the system killed the app for want of memory
+	ChecksumFailure Metric = "checksum_failure" // first bundle whose bytes were not those that were signed
+	DecryptFailure  Metric = "decrypt_failure"  // first bundle that could not be decrypted
+	UnzipFailure    Metric = "unzip_failure"    // first bundle that could not be unpacked
 )
 
 // Category groups metrics.
@@ -45,6 +49,8 @@ const (
 	// AgainstBoth is AgainstLimit for events that a control device can have too, for another reason: harm must show
 	// against the limit and against the control, so that an outage which hits both arms stops nobody.
 	AgainstBoth
+	// AgainstControlLevels compares, boundary by boundary, the devices whose measure went beyond it: see Metric.Levels.
+	AgainstControlLevels
 	// ShownOnly metrics are counted and drawn, never judged.
 	ShownOnly
 )
@@ -59,26 +65,30 @@ type MetricInfo struct {
 }
 
 // NumMetrics is the length of AllMetrics.
-const NumMetrics = 12
+const NumMetrics = 16
 
 // AllMetrics lists every metric, in the fixed order of stored tallies.
 func AllMetrics() [NumMetrics]MetricInfo {
-	gate := func(m Metric, margin, severe, limit float64, a Action) Gate {
+	gate := func(m Metric, margin Margin, severe, limit float64, a Action) Gate {
 		return Gate{Metric: m, Margin: margin, Severe: severe, Limit: limit, Action: a}
 	}
 	return [NumMetrics]MetricInfo{
 		{Crash, Stability, AgainstControl, gate(Crash, 1.5, 3, 0, ActionPause), .35},
-		{ANR, Stability, AgainstControl, gate(ANR, 1.5, 3, 0, ActionPause), .05},
-		{BootFailure, Stability, AgainstLimit, gate(BootFailure, 1.5, 3, .02, ActionPause), .15},
-		{Silence, Stability, AgainstControl, gate(Silence, 1.5, 3, 0, ActionPause), .15},
+		{ANR, Stability, AgainstControl, gate(ANR, 1.5, 3, 0, ActionPause), .04},
+		{BootFailure, Stability, AgainstLimit, gate(BootFailure, 1.5, 3, .02, ActionPause), .14},
+		{Silence, Stability, AgainstControl, gate(Silence, 1.5, 3, 0, ActionPause), .14},
 		{ErrorLog, Stability, AgainstControl, gate(ErrorLog, 1.5, 3, 0, ActionPause), .05},
-		{LoadTime, Performance, AgainstControl, gate(LoadTime, 1.5, 0, 0, ActionRollback), .05},
-		{APITime, Performance, AgainstControl, gate(APITime, 1.5, 0, 0, ActionRollback), .05},
-		{SessionLength, Engagement, AgainstControl, gate(SessionLength, 1.5, 0, 0, ActionHalt), .03},
+		{LoadTime, Performance, AgainstControlLevels, gate(LoadTime, 1.5, 0, 0, ActionRollback), .05},
+		{APITime, Performance, AgainstControlLevels, gate(APITime, 1.5, 0, 0, ActionRollback), .05},
+		{SessionLength, Engagement, AgainstControlLevels, gate(SessionLength, 1.5, 0, 0, ActionHalt), .03},
 		{FeatureUse, Engagement, AgainstControlFewer, gate(FeatureUse, 1.5, 0, 0, ActionHalt), .03},
-		{Feedback, Engagement, AgainstControl, gate(Feedback, 1.5, 0, 0, ActionHalt), .04},
-		{DownloadFailure, Distribution, AgainstBoth, gate(DownloadFailure, 1.5, 0, .05, ActionPause), .05},
+		{Feedback, Engagement, AgainstControl, gate(Feedback, 1.5, 0, 0, ActionHalt), .03},
+		{DownloadFailure, Distribution, AgainstBoth, gate(DownloadFailure, 1.5, 0, .05, ActionPause), .02},
 		{Adoption, Distribution, ShownOnly, Gate{Metric: Adoption, Off: true}, 0},
+		{LowMemory, Stability, AgainstControl, gate(LowMemory, 1.5, 3, 0, ActionPause), .03},
+		{ChecksumFailure, Distribution, AgainstBoth, gate(ChecksumFailure, 1.5, 0, .01, ActionPause), .015},
+		{DecryptFailure, Distribution, AgainstBoth, gate(DecryptFailure, 1.5, 0, .01, ActionPause), .01},
+		{UnzipFailure, Distribution, AgainstBoth, gate(UnzipFailure, 1.5, 0, .01, ActionPause), .015},
 	}
 }
 

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -87,12 +88,12 @@ func Resolve(p Plan) Plan {
 		phases[i] = resolvePhase(phase)
 	}
 	p.Phases = phases
-	p.Gates = resolveGates(p.Gates)
+	p.Gates = resolveGates(p)
 	return p
 }
 
 func resolvePhase(phase Phase) Phase {
-	phase.Segments = slices.Clone(phase.Segments)
+	phase.Segments, phase.Margins = slices.Clone(phase.Segments), maps.Clone(phase.Margins)
 	if phase.Name == "" {
 		phase.Name = phaseName(phase)
 	}
@@ -124,11 +125,14 @@ func phaseName(phase Phase) string {
 	return name
 }
 
-func resolveGates(overrides []Gate) []Gate {
+func resolveGates(p Plan) []Gate {
 	gates := make([]Gate, 0, NumMetrics)
 	for _, info := range AllMetrics() {
 		gate := info.Gate
-		for _, over := range overrides {
+		if p.Margin != 0 && info.Category == Stability {
+			gate = overrideGate(gate, Gate{Margin: p.Margin})
+		}
+		for _, over := range p.Gates {
 			if over.Metric == gate.Metric {
 				gate = overrideGate(gate, over)
 			}
@@ -145,7 +149,7 @@ func overrideGate(gate, over Gate) Gate {
 	if over.Severe != 0 {
 		gate.Severe = over.Severe
 	} else if gate.Severe != 0 {
-		gate.Severe = max(gate.Severe, gate.Margin)
+		gate.Severe = max(gate.Severe, float64(gate.Margin))
 	}
 	if over.Limit != 0 {
 		gate.Limit = over.Limit

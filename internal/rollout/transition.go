@@ -64,6 +64,8 @@ type StartRequest struct {
 	Plan     Plan      // unresolved is fine: Start fills defaults and validates
 	StartsAt time.Time // zero or past: at once
 	Hotfix   bool      // allowed to supersede a live rollout on the channel
+	Shadow   bool      // judge and report, but move by time alone
+	Record   *Record   // what the app's devices did before; nil when nothing is known
 	Actor    string
 	Reason   string
 	At       time.Time

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -35,6 +36,7 @@ func (p Plan) Validate() error {
 	found.require(p.Holdback >= 0 && p.Holdback <= maxHoldback, CodeInvalidHoldback, "holdback", p.Holdback.String()+" is not from 0 to 50")
 	found.require(p.Alpha == 0 || validErrorRate(p.Alpha), CodeInvalidAlpha, "alpha", notErrorRate(p.Alpha, "0.01"))
 	found.require(p.Beta == 0 || validErrorRate(p.Beta), CodeInvalidBeta, "beta", notErrorRate(p.Beta, "0.05"))
+	found.checkMargin("margin", p.Margin)
 	found.checkGates(p.Gates)
 	return found.err()
 }
@@ -61,6 +63,7 @@ func (phase Phase) check(p *problems, i int) {
 	p.require(phase.Hold.Min >= 0, CodeInvalidHold, at("phases", i, "hold.min"), "must not be negative")
 	p.require(phase.Hold.Max == 0 || phase.Hold.Max >= phase.Hold.Min, CodeInvalidHold, at("phases", i, "hold.max"),
 		phase.Hold.Max.String()+" is less than the minimum "+phase.Hold.Min.String()+"; raise it, or leave it out for a phase that never times out")
+	p.checkMargins(i, phase.Margins)
 	p.require(phase.MinDevices >= 0, CodeInvalidMinDevices, at("phases", i, "min_devices"), "must not be negative")
 }
 
@@ -110,14 +113,12 @@ func (p *problems) checkGates(gates []Gate) {
 func (g Gate) check(p *problems, i int, info MetricInfo) {
 	p.require(info.Comparison != ShownOnly || g.Off, CodeMetricNotJudged, at("gates", i, "metric"),
 		string(g.Metric)+" is shown but never judged; remove its gate")
-	margin := info.Gate.Margin
-	switch {
-	case g.Margin > 1 && !math.IsInf(g.Margin, 0):
-		margin = g.Margin
-	case g.Margin != 0:
-		p.add(CodeInvalidMargin, at("gates", i, "margin"), "must be a ratio above 1, such as 1.5 for half as many again")
+	p.checkMargin(at("gates", i, "margin"), g.Margin)
+	least := info.Gate.Margin
+	if g.Margin > 1 && !math.IsInf(float64(g.Margin), 0) {
+		least = g.Margin
 	}
-	p.require(g.Severe == 0 || g.Severe >= margin && !math.IsInf(g.Severe, 0), CodeInvalidSevere, at("gates", i, "severe"),
+	p.require(g.Severe == 0 || g.Severe >= float64(least) && !math.IsInf(g.Severe, 0), CodeInvalidSevere, at("gates", i, "severe"),
 		"must be a ratio not below the margin, such as 3")
 	p.require(g.Limit >= 0 && g.Limit < 1, CodeInvalidLimit, at("gates", i, "limit"),
 		"must be a rate from 0 to below 1, such as 0.02 for two in a hundred")
@@ -126,6 +127,24 @@ func (g Gate) check(p *problems, i int, info MetricInfo) {
 	default:
 		p.add(CodeInvalidAction, at("gates", i, "action"),
 			strconv.Quote(clip(string(g.Action)))+" is not an action; use hold, pause, halt or rollback")
+	}
+}
+
+// checkMargin takes a ratio above 1, auto, and 0 for the default.
+func (p *problems) checkMargin(field string, m Margin) {
+	valid := m == 0 || m == MarginAuto || m > 1 && !math.IsInf(float64(m), 0)
+	p.require(valid, CodeInvalidMargin, field, "must be auto, or a ratio above 1, such as 1.5 for half as many again")
+}
+
+// checkMargins checks the margins of one phase.
+func (p *problems) checkMargins(i int, margins map[Metric]Margin) {
+	for _, metric := range slices.Sorted(maps.Keys(margins)) {
+		field := at("phases", i, "margins."+clip(string(metric)))
+		index := metric.Index()
+		p.require(index >= 0 && AllMetrics()[max(index, 0)].Comparison != ShownOnly, CodeUnknownMetric, field,
+			"is no metric with a gate; use one of "+metricNames())
+		p.require(margins[metric] > 1, CodeInvalidMargin, field, "must be a ratio above 1, such as 3")
+		p.checkMargin(field, margins[metric])
 	}
 }
 

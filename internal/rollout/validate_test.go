@@ -229,10 +229,10 @@ func TestPlanValidate(t *testing.T) {
 		{"metric twice", gates(Gate{Metric: Crash}, Gate{Metric: Crash}), []string{"duplicate_gate gates[1].metric"}},
 		{"metric that is only shown", gates(Gate{Metric: Adoption}), []string{"metric_not_judged gates[0].metric"}},
 		{"margin of one", gates(Gate{Metric: Crash, Margin: 1}), []string{"invalid_margin gates[0].margin"}},
-		{"margin that is none", gates(Gate{Metric: Crash, Margin: math.NaN()}, Gate{Metric: ANR, Margin: math.Inf(1)}), []string{
+		{"margin that is none", gates(Gate{Metric: Crash, Margin: Margin(math.NaN())}, Gate{Metric: ANR, Margin: Margin(math.Inf(1))}), []string{
 			"invalid_margin gates[0].margin", "invalid_margin gates[1].margin",
 		}},
-		{"no severe is right for a margin that is none", gates(Gate{Metric: Crash, Margin: math.NaN(), Severe: 3}), []string{"invalid_margin gates[0].margin"}},
+		{"no severe is right for a margin that is none", gates(Gate{Metric: Crash, Margin: Margin(math.NaN()), Severe: 3}), []string{"invalid_margin gates[0].margin"}},
 		{"severe below the margin", gates(Gate{Metric: Crash, Margin: 2, Severe: 1.9}), []string{"invalid_severe gates[0].severe"}},
 		{"severe below the default margin", gates(Gate{Metric: Crash, Severe: 1.4}), []string{"invalid_severe gates[0].severe"}},
 		{"limits", gates(Gate{Metric: BootFailure, Limit: 1}, Gate{Metric: DownloadFailure, Limit: -.1}, Gate{Metric: Crash, Limit: math.NaN()}), []string{

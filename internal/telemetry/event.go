@@ -26,6 +26,7 @@ type Event struct {
 	ClientTime int64             `json:"client_time,omitempty"` // device clock, Unix milliseconds
 	Value      float64           `json:"value,omitempty"`       // of a metric: milliseconds or a count
 	Test       bool              `json:"test,omitempty"`        // emulator or not a production build: kept, never counted
+	Capped     bool              `json:"capped,omitempty"`      // too much of its kind came from where it came from: kept, never counted
 	Exposures  []Exposure        `json:"exposures,omitempty"`   // live rollouts on whose channel the device was
 	Metadata   map[string]string `json:"metadata,omitempty"`
 }

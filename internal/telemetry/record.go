@@ -55,9 +55,9 @@ type mark struct {
 func hourOf(millis int64) int32 { return int32(millis / time.Hour.Milliseconds()) }
 
 // Observe returns what e adds to the Record of its device in the rollout of x: the zero Record for events that are not
-// counted, because they come from a test device, or from one outside the comparison, or from beyond MaxPhase, or are no bad event.
+// counted, because they come from a test device, or are more than their source may count, or come from one outside the comparison, or from beyond MaxPhase, or are no bad event.
 func Observe(e Event, x Exposure) Record {
-	if e.Test || x.Arm == rollout.ArmNone || x.Phase > MaxPhase {
+	if e.Test || e.Capped || x.Arm == rollout.ArmNone || x.Phase > MaxPhase {
 		return Record{}
 	}
 	hour := hourOf(e.Time)
