@@ -134,6 +134,7 @@ func describe(version string) huma.Config {
 	schemas := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
 	schemas.RegisterTypeAlias(reflect.TypeFor[rollout.Percent](), reflect.TypeFor[float64]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[rollout.Duration](), reflect.TypeFor[string]())
+	schemas.RegisterTypeAlias(reflect.TypeFor[rollout.Margin](), reflect.TypeFor[marginForm]())
 	schemas.RegisterTypeAlias(reflect.TypeFor[json.RawMessage](), reflect.TypeFor[any]())
 	config := huma.Config{
 		OpenAPI: &huma.OpenAPI{

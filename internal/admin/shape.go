@@ -69,6 +69,8 @@ func (s *shape) check(path string, v any, t reflect.Type) {
 		s.checkStruct(path, v, t)
 	case reflect.Slice:
 		s.checkList(path, v, t)
+	case reflect.Map:
+		s.checkMap(path, v, t)
 	case reflect.String:
 		if _, ok := v.(string); !ok {
 			s.add(path, "%s%s", mismatch(v, "text"), quoteHint(v))
@@ -172,6 +174,18 @@ func (s *shape) checkList(path string, v any, t reflect.Type) {
 			continue
 		}
 		s.check(at, item, t.Elem())
+	}
+}
+
+// checkMap checks the values of an object whose keys are free.
+func (s *shape) checkMap(path string, v any, t reflect.Type) {
+	object, ok := v.(map[string]any)
+	if !ok {
+		s.add(path, "%s", mismatch(v, "an object"))
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(object)) {
+		s.check(clip(path+"."+key), object[key], t.Elem())
 	}
 }
 
