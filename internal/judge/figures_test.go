@@ -79,7 +79,7 @@ func TestFalseAlarmsStayBelowAlpha(t *testing.T) {
 func highestUnderNull(w weather, run int) float64 {
 	share, _ := w.at(0)
 	c := crowd{rng: seeded(run), ratio: 1}
-	b := newBettor(ratioBets(1.5).up, 1, share)
+	b := newBettor(harmBets(), 1, share)
 	highest := math.Inf(-1)
 	for n := range nullEvents {
 		if c.share, c.rate = w.at(n); c.share != b.share {
@@ -91,45 +91,6 @@ func highestUnderNull(w weather, run int) float64 {
 		}
 	}
 	return highest
-}
-
-func TestDevicesUntilAlarm(t *testing.T) {
-	const runs = 1500
-	// The medians to match or beat are of the same test in an independent simulation, with 10 % for chance.
-	for _, c := range []struct {
-		rate, share, ratio float64
-		alpha              float64
-		median             float64
-	}{
-		{.005, .05, 2, .01, 2998},
-		{.005, .05, 3, .01, 796},
-		{.005, .05, 5, .01, 261},
-		{.005, .05, 10, .01, 80},
-		{.02, .05, 3, .01, 199},
-		{.02, .05, 10, .01, 19},
-		{.001, .05, 10, .01, 395},
-		{.005, .5, 3, .01, 1856},
-		{.005, .5, 10, .01, 220},
-		// With the crash gate's part of alpha, as a whole plan is judged.
-		{.005, .05, 10, .01 * .35, 100},
-		{.005, .05, 3, .01 * .35, 990},
-	} {
-		var devices []float64
-		for run := range runs {
-			at := crowd{rng: seeded(run), share: c.share, rate: c.rate, ratio: c.ratio}
-			b := newBettor(ratioBets(1.5).up, 1, c.share)
-			for !b.passed(-math.Log(c.alpha)) {
-				b.see(at.next())
-			}
-			devices = append(devices, at.devices)
-		}
-		median, p90 := quantile(devices, .5), quantile(devices, .9)
-		t.Logf("base %.1f %%, share %2.0f %%, ratio %2.0f, alpha %.4f: median %.0f candidate devices, 9 of 10 within %.0f (limit %.0f)",
-			100*c.rate, 100*c.share, c.ratio, c.alpha, median, p90, 1.1*c.median)
-		if median > 1.1*c.median {
-			t.Errorf("base %v, share %v, ratio %v, alpha %v: %.0f devices until alarm, want %v", c.rate, c.share, c.ratio, c.alpha, median, c.median)
-		}
-	}
 }
 
 func TestDevicesUntilCertificate(t *testing.T) {
@@ -147,7 +108,7 @@ func TestDevicesUntilCertificate(t *testing.T) {
 		var devices []float64
 		for run := range runs {
 			at := crowd{rng: seeded(run), share: c.share, rate: c.rate, ratio: 1}
-			b := newBettor(ratioBets(c.margin).safe, c.margin, c.share)
+			b := newBettor(ratioBets().certifying(c.margin).safe, c.margin, c.share)
 			for !b.passed(math.Log(1 / .05)) {
 				b.see(at.next())
 			}
@@ -166,12 +127,12 @@ func TestDevicesUntilCertificate(t *testing.T) {
 // time that the data seem to show something. TestExactErrorRates has the worst that any way of stopping can do.
 func TestConfidenceSequenceCovers(t *testing.T) {
 	const alpha = .05
-	threshold, bets := math.Log(1/alpha), ratioBets(1.5)
+	threshold, bets := math.Log(1/alpha), ratioBets().certifying(1.5)
 	for _, ratio := range []float64{.5, 1, 3} {
 		wrong := 0
 		for run := range nullRuns {
 			d := untilStopped(seeded(run), ratio)
-			lower, upper := whole(d).lower(bets.up, threshold), whole(d).upper(bets.down, threshold)
+			lower, upper := whole(d).staked(bets.up).lower(threshold, 1), whole(d).staked(bets.down).upper(threshold)
 			if ratio < lower || ratio > upper {
 				wrong++
 			}
@@ -206,7 +167,7 @@ func untilStopped(rng *rand.Rand, ratio float64) draws {
 
 // The bounds that are reported are the nulls at which the e-value crosses the threshold, at any stopping time.
 func TestBoundsInvertTheTest(t *testing.T) {
-	bets, threshold := ratioBets(1.5), math.Log(1/.01)
+	bets, threshold := ratioBets().certifying(1.5), math.Log(1/.01)
 	for run := range 200 {
 		rng := seeded(run)
 		ratio := math.Exp(rng.NormFloat64())
@@ -221,7 +182,7 @@ func TestBoundsInvertTheTest(t *testing.T) {
 		}
 		d.pools = []pool{p}
 		e, estimate := whole(d), d.estimate()
-		lower, upper := e.lower(bets.up, threshold), e.upper(bets.down, threshold)
+		lower, upper := e.staked(bets.up).lower(threshold, 1), e.staked(bets.down).upper(threshold)
 		if d.hits == 0 || d.hits == p.events {
 			continue
 		}

@@ -6,6 +6,10 @@ import (
 	"github.com/palier-ota/palier/internal/rollout"
 )
 
+// Version numbers the method. It is raised whenever the same Input would give other bytes, and is stored with every
+// verdict, so that whoever recomputes one knows whether to expect the same.
+const Version = 1
+
 // SilenceHorizons are the times within which a device that asked for updates is expected to ask again; each gives one
 // silence test, and their e-values are averaged. In hours.
 var SilenceHorizons = [NumHorizons]int64{2, 8, 24}
@@ -40,18 +44,18 @@ type Stratum struct {
 	Control   Counts  `json:"control"`
 }
 
-// Input is everything a verdict depends on.
+// Input is everything a verdict depends on. Its JSON reads back as the same Input, so that a verdict can be recomputed.
 type Input struct {
-	Plan     rollout.Plan  // resolved: every metric has its gate
-	Phase    int           // current
-	Held     time.Duration // of the current phase, without pauses
-	Approved bool          // the current phase has the approval it may need
-	Now      time.Time
-	Newest   time.Time // of the newest check that was counted; zero if none
-	Complete time.Time // before it everything has been counted, by every shard of the stream; zero means before Newest
-	Strata   []Stratum // any order
+	Plan     rollout.Plan  `json:"plan"`     // resolved: every metric has its gate
+	Phase    int           `json:"phase"`    // current
+	Held     time.Duration `json:"held"`     // of the current phase, without pauses; in JSON nanoseconds
+	Approved bool          `json:"approved"` // the current phase has the approval it may need
+	Now      time.Time     `json:"now"`
+	Newest   time.Time     `json:"newest,omitzero"`   // of the newest check that was counted; zero if none
+	Complete time.Time     `json:"complete,omitzero"` // before it everything has been counted, by every shard of the stream; zero means before Newest
+	Strata   []Stratum     `json:"strata"`            // any order
 	// Record is what the app's devices did before the rollout, for phases that leave no control; nil when nothing is known.
-	Record *rollout.Record
+	Record *rollout.Record `json:"record,omitempty"`
 }
 
 // Decision is what should happen next.
@@ -118,4 +122,24 @@ type Evidence struct {
 	Severe     bool           `json:"severe"`          // and Lower has passed the gate's Severe
 	Safe       bool           `json:"safe"`            // shown to be within the margin, or negligible
 	Action     rollout.Action `json:"action"`          // what the gate does on alarm; rollback when severe
+
+	// Boundary of a measured metric, in milliseconds: the one that shows most. Candidate, Control and Ratio are of the
+	// devices beyond it, Lower and Upper hold for all boundaries at once; EValue is the mean over all boundaries.
+	Boundary float64 `json:"boundary_ms,omitempty"`
+	Mean     *Mean   `json:"mean,omitempty"` // of a measured metric, in the current phase
+	// SinceHour is set on an alarm that is due to what happened from a later hour on: Ratio is of that time. Hours since
+	// the first stratum.
+	SinceHour int64 `json:"since_hour,omitempty"`
+	// Past is set where the ratio is not to a control but to the app's own past: the share of devices that were due to
+	// have the event, at most.
+	Past float64 `json:"past,omitempty"`
+}
+
+// Mean is how much further the mean device went as a candidate, in boundaries of rollout.Metric.Levels: half octaves of
+// time, octaves of session length. Above 0 is worse. The bounds hold at all times in the limit of many devices, each at
+// the metric's part of alpha. It is for display: nothing is decided by it.
+type Mean struct {
+	Difference float64 `json:"difference"`
+	Lower      float64 `json:"lower"`
+	Upper      float64 `json:"upper"`
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/palier-ota/palier/internal/rollout"
 )
 
-// mostCounted bounds every count that is read, so that no sum over strata can overflow.
+// mostCounted bounds every count that is read, so that no sum over strata can overflow; and every hour.
 const mostCounted = 1 << 40
 
 // settleHours is how long a device must have been running the candidate before it counts as one that had its chance to
@@ -20,42 +20,58 @@ const settleHours = 2
 // the order in which strata arrive, and the groups are sorted, so all that follows adds the same floats in the same
 // sequence.
 type reading struct {
-	phases int     // of the plan
-	groups []group // by share, then phase, each pair once
+	phases  int      // of the plan
+	phase   int      // the current one
+	groups  []*group // by share, then phase, each pair once
+	moments []moment // where arms can be compared, from the latest hour to the earliest
+	first   int64    // the earliest hour of all
+	past    *past    // nil when nothing is known of it
 }
 
 // group is what was counted under one design share in one phase. The share is 1 where nothing can be compared.
 type group struct {
 	phase              int
 	share              float64
+	first              int64 // the earliest hour
 	candidate, control sums
 }
 
 // sums are one arm's counts in a group.
 type sums struct {
-	devices int64
-	proven  int64 // running the candidate for at least settleHours
-	events  [rollout.NumMetrics]int64
-	entered [NumHorizons]int64 // devices whose horizon has passed
-	silent  [NumHorizons]int64 // of those, the ones that were not seen again within it
+	devices     int64
+	deviceHours int64 // from each device's hour of entry to the newest check
+	proven      int64 // running the candidate for at least settleHours
+	events      [rollout.NumMetrics]int64
+	measured    [rollout.NumMeasured]Measure
+	entered     [NumHorizons]int64 // devices whose horizon has passed
+	silent      [NumHorizons]int64 // of those, the ones that were not seen again within it
 }
 
 // read sums the strata of the plan's phases. Counts below zero are read as zero, and a share that is no share as 1.
 func read(in Input) reading {
-	r := reading{phases: len(in.Plan.Phases)}
-	done := completeHours(in)
+	r := reading{
+		phases: len(in.Plan.Phases), phase: in.Phase, first: mostCounted, past: recall(in),
+		moments: make([]moment, 0, len(in.Strata)),
+	}
+	done, newest := completeHours(in), hourOf(in.Newest)
 	for i := range in.Strata {
 		s := &in.Strata[i]
 		if s.Phase < 0 || s.Phase >= r.phases {
 			continue
 		}
-		g := r.group(s.Phase, soundShare(s.Share))
-		g.candidate.add(&s.Candidate, done-s.Hour)
-		g.control.add(&s.Control, done-s.Hour)
+		hour, share := max(-mostCounted, min(s.Hour, mostCounted)), soundShare(s.Share)
+		g := r.group(s.Phase, share)
+		g.candidate.add(&s.Candidate, done-hour, newest+1-hour)
+		g.control.add(&s.Control, done-hour, newest+1-hour)
+		g.first, r.first = min(g.first, hour), min(r.first, hour)
+		if share < 1 {
+			r.moments = append(r.moments, moment{hour, s.Phase, share, &s.Candidate, &s.Control})
+		}
 	}
-	slices.SortFunc(r.groups, func(a, b group) int {
+	slices.SortFunc(r.groups, func(a, b *group) int {
 		return cmp.Or(cmp.Compare(a.share, b.share), cmp.Compare(a.phase, b.phase))
 	})
+	inOrder(r.moments)
 	return r
 }
 
@@ -67,22 +83,27 @@ func completeHours(in Input) int64 {
 	if complete.IsZero() || in.Newest.Before(complete) {
 		complete = in.Newest
 	}
-	if complete.IsZero() {
-		return math.MinInt32 // no hour is complete
+	return hourOf(complete)
+}
+
+// hourOf returns the hour of an instant since the Unix epoch; long before all others if there is none.
+func hourOf(at time.Time) int64 {
+	if at.IsZero() {
+		return -2 * mostCounted
 	}
-	return int64(math.Floor(float64(complete.Unix()) / time.Hour.Seconds()))
+	return int64(math.Floor(float64(at.Unix()) / time.Hour.Seconds()))
 }
 
 // group returns the group of a phase and share, adding an empty one if there is none. There are about as many as phases,
 // and the latest is asked for most.
 func (r *reading) group(phase int, share float64) *group {
 	for i := len(r.groups) - 1; i >= 0; i-- {
-		if g := &r.groups[i]; g.phase == phase && g.share == share {
+		if g := r.groups[i]; g.phase == phase && g.share == share {
 			return g
 		}
 	}
-	r.groups = append(r.groups, group{phase: phase, share: share})
-	return &r.groups[len(r.groups)-1]
+	r.groups = append(r.groups, &group{phase: phase, share: share, first: mostCounted})
+	return r.groups[len(r.groups)-1]
 }
 
 func soundShare(share float64) float64 {
@@ -92,21 +113,34 @@ func soundShare(share float64) float64 {
 	return 1
 }
 
-// add adds the counts of an hour that began so many complete hours ago.
-func (s *sums) add(c *Counts, age int64) {
+// add adds the counts of an hour that began so many complete hours ago, and so many hours before the newest check.
+func (s *sums) add(c *Counts, complete, age int64) {
 	devices := bounded(c.Devices)
 	s.devices += devices
-	if age > settleHours {
+	s.deviceHours += bounded(devices * max(0, min(age, 1<<20)))
+	if complete > settleHours {
 		s.proven += bounded(c.Adopted)
 	}
 	for i := range s.events {
 		s.events[i] += bounded(c.Events[i])
 	}
+	for i := range s.measured {
+		s.measured[i].add(&c.Measured[i])
+	}
 	for h, horizon := range SilenceHorizons {
-		if age > horizon {
+		if complete > horizon {
 			s.entered[h] += devices
 			s.silent[h] += max(0, devices-bounded(c.Returned[h]))
 		}
+	}
+}
+
+// add adds what another stratum showed.
+func (m *Measure) add(other *Measure) {
+	m.Devices += bounded(other.Devices)
+	m.Squares += bounded(other.Squares)
+	for i := range m.Beyond {
+		m.Beyond[i] += bounded(other.Beyond[i])
 	}
 }
 
@@ -118,8 +152,7 @@ type count func(g *group) (suspected, other int64)
 // draws gathers the groups that can be compared, by share.
 func (r reading) draws(of count) draws {
 	var d draws
-	for i := range r.groups {
-		g := &r.groups[i]
+	for _, g := range r.groups {
 		hits, others := of(g)
 		if g.share >= 1 || hits+others == 0 {
 			continue
@@ -152,9 +185,19 @@ func phaseWeight(phase, phases int) float64 {
 
 // only is the reading of one phase.
 func (r reading) only(phase int) reading {
-	var groups []group
+	return r.where(func(g *group) bool { return g.phase == phase })
+}
+
+// from is the reading of one phase and those after it.
+func (r reading) from(phase int) reading {
+	return r.where(func(g *group) bool { return g.phase >= phase })
+}
+
+// where is the reading of some groups.
+func (r reading) where(wanted func(*group) bool) reading {
+	groups := make([]*group, 0, len(r.groups))
 	for _, g := range r.groups {
-		if g.phase == phase {
+		if wanted(g) {
 			groups = append(groups, g)
 		}
 	}
@@ -165,8 +208,8 @@ func (r reading) only(phase int) reading {
 // total sums a count over all groups, compared or not.
 func (r reading) total(of func(*group) int64) int64 {
 	var n int64
-	for i := range r.groups {
-		n += of(&r.groups[i])
+	for _, g := range r.groups {
+		n += of(g)
 	}
 	return n
 }
@@ -198,76 +241,20 @@ func silent(horizon int) count {
 	return func(g *group) (int64, int64) { return g.candidate.silent[horizon], g.control.silent[horizon] }
 }
 
-// swapped exchanges the sides: fewer becomes more.
-func (r reading) swapped() reading {
-	r.groups = slices.Clone(r.groups)
-	for i, g := range r.groups {
-		r.groups[i].candidate, r.groups[i].control = g.control, g.candidate
+// oriented exchanges the sides if fewer events are harm: fewer becomes more.
+func (r reading) oriented(fewer bool) reading {
+	if !fewer {
+		return r
+	}
+	groups := make([]*group, 0, len(r.groups))
+	for _, g := range r.groups {
+		turned := *g
+		turned.candidate, turned.control = g.control, g.candidate
 		if g.share < 1 {
-			r.groups[i].share = 1 - g.share
+			turned.share = 1 - g.share
 		}
+		groups = append(groups, &turned)
 	}
-	slices.Reverse(r.groups)
+	r.groups = groups
 	return r
-}
-
-// gates returns the metrics that are watched, with their gates made sound and the margins of the given phase, in the
-// order of rollout.AllMetrics.
-func gates(plan rollout.Plan, phase int) []trial {
-	var on []trial
-	shares := 0.0
-	for index, info := range rollout.AllMetrics() {
-		gate := info.Gate
-		for _, g := range plan.Gates {
-			if g.Metric == info.Metric {
-				gate = g
-			}
-		}
-		if gate.Off || info.Comparison == rollout.ShownOnly {
-			continue
-		}
-		on = append(on, trial{
-			index: index, info: info, gate: sound(gate, info.Gate),
-			margin: soundMargin(plan.MarginAt(phase, info.Metric), float64(info.Gate.Margin)),
-		})
-		shares += info.AlphaShare
-	}
-	for i := range on {
-		on[i].alpha = float64(soundRate(plan.Alpha, defaultAlpha)*on[i].info.AlphaShare) / shares
-	}
-	return on
-}
-
-// Error rates of a plan that names none, or none that makes sense.
-const (
-	defaultAlpha = 0.01
-	defaultBeta  = 0.05
-)
-
-func soundRate(rate, otherwise float64) float64 {
-	if rate > 0 && rate < 1 {
-		return rate
-	}
-	return otherwise
-}
-
-func soundMargin(margin, otherwise float64) float64 {
-	if margin > 1 && margin <= 1000 {
-		return margin
-	}
-	return otherwise
-}
-
-// sound fills what a gate leaves out, or says that makes no sense, from the metric's default gate.
-func sound(g, standard rollout.Gate) rollout.Gate {
-	if !(g.Limit >= 1e-6 && g.Limit < 1) {
-		g.Limit = standard.Limit
-	}
-	if !(g.Severe > 0) {
-		g.Severe = 0
-	}
-	if strictness(Decision(g.Action)) == 0 {
-		g.Action = standard.Action
-	}
-	return g
 }

@@ -12,7 +12,11 @@ import (
 
 // sayHarm is "crash ratio 9.8, at least 3.1 with 99 % confidence, after 74 candidate devices".
 func (h *hearing) sayHarm(e Evidence, others int) string {
-	text := fmt.Sprintf("%s with %s confidence, after %s", harmful(e), percent(1-h.alpha), numbered(h.candidate, "candidate"))
+	text := fmt.Sprintf("%s with %s confidence", harmful(e), percent(1-h.alpha))
+	if e.SinceHour > 0 {
+		text += fmt.Sprintf(", since hour %d of the rollout", e.SinceHour)
+	}
+	text += ", after " + numbered(h.candidate, "candidate")
 	switch {
 	case others == 1:
 		text += "; one other metric shows harm too"
@@ -23,11 +27,44 @@ func (h *hearing) sayHarm(e Evidence, others int) string {
 }
 
 func harmful(e Evidence) string {
-	if e.Limit > 0 {
+	switch {
+	case e.Limit > 0:
 		return fmt.Sprintf("%s rate %s, at least %s where %s is the limit",
 			name(e.Metric), percent(e.Ratio*e.Limit), percent(floor(e.Lower*e.Limit)), percent(e.Limit))
+	case e.Past > 0:
+		return fmt.Sprintf("%s ratio %s to the app's own past (%s of devices), which is weaker than a control, at least %s",
+			of(e), known(e.Ratio), percent(e.Past), short(floor(e.Lower)))
+	case e.Boundary > 0 && e.Lower <= 1: // the boundaries together show what none shows alone
+		return fmt.Sprintf("%s ratio %s, and over all boundaries worse than the control", of(e), known(e.Ratio))
 	}
-	return fmt.Sprintf("%s ratio %s, at least %s", name(e.Metric), known(e.Ratio), short(floor(e.Lower)))
+	return fmt.Sprintf("%s ratio %s, at least %s", of(e), known(e.Ratio), short(floor(e.Lower)))
+}
+
+// of is the metric in words, with the boundary that is shown: "load time (4 s or more)".
+func of(e Evidence) string {
+	switch {
+	case e.Boundary <= 0:
+		return name(e.Metric)
+	case e.Metric == rollout.SessionLength:
+		return fmt.Sprintf("%s (below %s)", name(e.Metric), seconds(e.Boundary))
+	}
+	return fmt.Sprintf("%s (%s or more)", name(e.Metric), seconds(e.Boundary))
+}
+
+// seconds is a time in milliseconds as "707 ms" or "4 s".
+func seconds(millis float64) string {
+	if millis < 1000 {
+		return short(millis) + " ms"
+	}
+	return short(millis/1000) + " s"
+}
+
+// sayUncompared says what a phase without control was held against, if anything.
+func (h *hearing) sayUncompared() string {
+	if h.recalled {
+		return "this phase leaves no control, so it was held against the app's own past only, which is weaker, and showed no harm"
+	}
+	return "this phase leaves no control, so nothing was compared"
 }
 
 func (h *hearing) sayMismatch() string {
@@ -54,7 +91,8 @@ func (h *hearing) sayUnproven() string {
 
 func (h *hearing) sayCertified() string {
 	var cleared []string
-	for _, e := range h.guardrails() {
+	for _, i := range h.guardrails() {
+		e := h.metrics[i]
 		cleared = append(cleared, fmt.Sprintf("%s (margin %s)", name(e.Metric), short(e.Margin)))
 	}
 	return fmt.Sprintf("shown with %s confidence to be within the margin or negligible: %s, after %s and %s",
@@ -62,9 +100,14 @@ func (h *hearing) sayCertified() string {
 }
 
 // sayTimeout names the largest harm that the data still allows.
-func (h *hearing) sayTimeout(outcome string) string {
+func (h *hearing) sayTimeout(outcome string) func() string {
+	return func() string { return h.sayUndecided(outcome) }
+}
+
+func (h *hearing) sayUndecided(outcome string) string {
 	var possible, unknown []string
-	for _, e := range h.guardrails() {
+	for _, i := range h.guardrails() {
+		e := h.metrics[i]
 		if e.Upper == 0 {
 			unknown = append(unknown, name(e.Metric))
 			continue
@@ -94,7 +137,8 @@ func possibleHarm(e Evidence) string {
 // unsafe names the guardrails that are not cleared, or says why nothing can be when there are none of those.
 func (h *hearing) unsafe() []string {
 	var names []string
-	for _, e := range h.guardrails() {
+	for _, i := range h.guardrails() {
+		e := h.metrics[i]
 		if !e.Safe {
 			names = append(names, name(e.Metric))
 		}

@@ -61,7 +61,7 @@ func (b *bettor) logE() float64 {
 	for i, l := range b.logs {
 		terms[i] = l + b.mixture[i].logWeight
 	}
-	return logSum(terms)
+	return logSum(terms...)
 }
 
 // crowd is devices arriving one by one in two arms, time being measured in candidate devices: events of either arm are
@@ -128,7 +128,7 @@ func TestClopperPearson(t *testing.T) {
 func TestBettorAgreesWithProcess(t *testing.T) {
 	for run := range 50 {
 		rng := seeded(run)
-		bets := ratioBets(1.5)
+		bets := ratioBets().certifying(1.5)
 		m := [][]atom{bets.up, bets.down, bets.safe, countBets().up}[run%4]
 		null := math.Exp(rng.NormFloat64())
 		b := newBettor(m, null, .05)

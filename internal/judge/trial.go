@@ -2,7 +2,6 @@ package judge
 
 import (
 	"math"
-	"strconv"
 
 	"github.com/palier-ota/palier/internal/rollout"
 )
@@ -15,15 +14,22 @@ type trial struct {
 	alpha  float64      // this metric's part of the plan's alpha
 	margin float64      // in the phase that is judged
 
-	bets   bets
-	null   float64   // "no harm": a ratio of 1, or the odds of the limit
-	harm   process   // evidence against the null
-	beside process   // evidence against "no worse than the control", which harm needs as well; nil if it does not
-	limits []process // the upper bound is the largest of theirs
-	claims []claim   // the candidate is safe when each of them is shown
+	bets     bets
+	rateBets mixture // on a negligible rate
+
+	null    float64   // "no harm": a ratio of 1, or the odds of the limit
+	harm    process   // evidence against the null, of which the lower bound is made
+	staked  *wager    // harm, staked on the bets
+	weight  float64   // of harm, where it is one of several processes whose weighted sum decides; 1 elsewhere
+	logHarm float64   // ln E against "no harm"
+	limits  []process // the upper bound is the largest of theirs
+	claims  []claim   // the candidate is safe when each of them is shown
 
 	shown              draws // what the estimate is made from
 	candidate, control int64
+	boundary           float64 // of a measured metric, in milliseconds
+	pastShare          float64 // of devices with the event, due by the past, if the ratio is to that
+	mean               *Mean
 }
 
 // claim is one thing to be shown before a candidate counts as safe: that the ratio is below the margin, or that the rate
@@ -45,15 +51,24 @@ const (
 
 // prepare fills the trial from the tallies.
 func (t trial) prepare(r reading) trial {
+	t.weight, t.null = 1, 1
+	t.bets = t.bets.certifying(t.margin)
 	switch {
 	case t.info.Metric == rollout.Silence:
 		return t.ofSilence(r)
 	case t.limited():
 		return t.againstLimit(r)
+	case t.info.Comparison == rollout.AgainstControlLevels:
+		return t.againstLevels(r)
 	case t.info.Comparison == rollout.AgainstControlFewer:
-		return t.againstControl(r, r.swapped(), nil)
+		return t.againstControl(r, true, nil)
 	}
-	return t.againstControl(r, r, whole(trials(t.failed(r), r.total(provenDevices))))
+	return t.againstControl(r, false, t.negligible(r))
+}
+
+// negligible is the process for "at least NegligibleRate of the candidate devices have the event".
+func (t trial) negligible(r reading) process {
+	return whole(trials(t.failed(r), r.total(provenDevices)))
 }
 
 // failed is the number of candidate devices with the event.
@@ -61,29 +76,42 @@ func (t trial) failed(r reading) int64 {
 	return r.total(func(g *group) int64 { return g.candidate.events[t.index] })
 }
 
+// spared is the number of control devices with the event.
+func (t trial) spared(r reading) int64 {
+	return r.total(func(g *group) int64 { return g.control.events[t.index] })
+}
+
 // againstControl compares first events of the arms. Each device has at most one, so phases and hours are independent
-// draws and form one part. The counts are those of r, tested as the sides of oriented.
-func (t trial) againstControl(r, oriented reading, rate process) trial {
-	d := oriented.draws(events(t.index))
-	t.null, t.bets, t.shown = 1, ratioBets(t.margin), d
-	t.harm, t.limits = whole(d), []process{whole(d)}
+// draws. Harm is looked for from every start on; what is certified is the whole.
+func (t trial) againstControl(r reading, fewer bool, rate process) trial {
+	d := r.oriented(fewer).draws(events(t.index))
+	t.shown, t.harm, t.limits = d, r.sinceStarts(t.index, fewer), []process{whole(d)}
 	t.claims = []claim{{ratio: whole(d), worst: t.margin, rate: rate}}
-	t.candidate = t.failed(r)
-	t.control = r.total(func(g *group) int64 { return g.control.events[t.index] })
+	t.candidate, t.control = t.failed(r), t.spared(r)
+	if !fewer && r.past != nil {
+		t = t.againstPast(r, whole(r.past.events(r, t.index, t.alpha)))
+	}
+	t.staked = t.harm.staked(t.bets.up)
+	t.logHarm = t.staked.logE(t.null)
 	return t
 }
 
 // againstLimit compares candidate devices that failed with those that entered. For harm every device that entered counts
-// as a success until it fails, for safety none does before it is proven: both errors are on the cautious side.
+// as a success until it fails, for safety none does before it is proven: both errors are on the cautious side. Where harm
+// must show against the control too, no harm is "within the limit, or no worse than the control": the smaller of two
+// e-values is one against either.
 func (t trial) againstLimit(r reading) trial {
 	t.candidate = t.failed(r)
 	entered, proven := trials(t.candidate, r.total(candidateDevices)), trials(t.candidate, r.total(provenDevices))
+	ratio := t.bets
 	t.null, t.bets, t.shown = odds(t.gate.Limit), limitBets(t.gate.Limit), entered
 	t.harm, t.limits = whole(entered), []process{whole(proven)}
 	t.claims = []claim{{ratio: whole(proven), worst: odds(min(t.gate.Limit*t.margin, mostRate))}}
+	t.staked = t.harm.staked(t.bets.up)
+	t.logHarm = t.staked.logE(t.null)
 	if t.info.Comparison == rollout.AgainstBoth && r.total(controlDevices) > 0 {
-		t.beside = whole(r.draws(events(t.index)))
-		t.control = r.total(func(g *group) int64 { return g.control.events[t.index] })
+		t.control = t.spared(r)
+		t.logHarm = min(t.logHarm, r.sinceStarts(t.index, false).logE(ratio.up, 1))
 	}
 	return t
 }
@@ -105,14 +133,12 @@ func trials(failed, n int64) draws {
 }
 
 // ofSilence compares the devices that did not come back. Harm shows in the mean over the horizons; to be safe, and for
-// the upper bound, every horizon must speak.
+// the upper bound, every horizon must speak. It starts anew with every phase as it is, and has no starts in time.
 func (t trial) ofSilence(r reading) trial {
-	t.null, t.bets = 1, ratioBets(t.margin)
+	var alone process
 	for h := range SilenceHorizons {
 		byPhase := r.byPhase(func(phase reading) draws { return phase.draws(silent(h)) })
-		for _, p := range byPhase {
-			t.harm = append(t.harm, part{weight: p.weight / NumHorizons, draws: p.draws})
-		}
+		t.harm = append(t.harm, byPhase.scaled(1./NumHorizons)...)
 		t.limits = append(t.limits, byPhase)
 		t.claims = append(t.claims, claim{ratio: byPhase, worst: t.margin, rate: r.byPhase(func(phase reading) draws {
 			return phase.silence(h)
@@ -120,7 +146,15 @@ func (t trial) ofSilence(r reading) trial {
 		if d := r.draws(silent(h)); d.events() > 0 { // show the longest horizon that has something to show
 			t.shown, t.candidate, t.control = d, d.hits, d.events()-d.hits
 		}
+		if r.past != nil {
+			alone = append(alone, part{weight: 1. / NumHorizons, draws: r.past.silence(r, h, t.alpha)})
+		}
 	}
+	if r.past != nil {
+		t = t.againstPast(r, alone)
+	}
+	t.staked = t.harm.staked(t.bets.up)
+	t.logHarm = t.staked.logE(t.null)
 	return t
 }
 
@@ -130,93 +164,65 @@ func (r reading) silence(h int) draws {
 	return trials(silent, r.total(func(g *group) int64 { return g.candidate.entered[h] }))
 }
 
+// againstPast joins what devices without control show against the past, and shows that if it says more.
+func (t trial) againstPast(r reading, alone process) trial {
+	control := t.harm
+	t.harm = r.past.join(control, alone)
+	if alone.empty() || !control.empty() && control.logE(t.bets.up, t.null) > alone.logE(t.bets.up, t.null) {
+		return t
+	}
+	for _, part := range alone { // of silence, the longest horizon that has something to show
+		if d := part.draws; !d.empty() {
+			t.shown, t.candidate, t.control = d, d.hits, 0
+			t.pastShare = d.expected / float64(max(1, r.alone().total(candidateDevices)))
+		}
+	}
+	return t
+}
+
 // logThreshold is ln(1/alpha): the log e-value at which the metric alarms.
 func (t trial) logThreshold() float64 { return -math.Log(t.alpha) }
 
-// logHarm is the log e-value against "no harm". Where harm must show twice, no harm is "within the limit, or no worse than
-// the control": the smaller of two e-values is one against either.
-func (t trial) logHarm() float64 {
-	logE := t.harm.logE(t.bets.up, t.null)
-	if t.beside != nil {
-		logE = min(logE, t.beside.logE(ratioBets(t.margin).up, 1))
+// alarm reports whether harm is shown.
+func (t trial) alarm() bool { return t.logHarm >= t.logThreshold() }
+
+// severe reports whether the lower bound has passed the gate's severe, harm being shown: whether the process that the
+// bound is made of rejects "the ratio is at most severe".
+func (t trial) severe() bool {
+	if !(t.gate.Severe > 0) || !t.alarm() {
+		return false
 	}
-	return logE
+	null := t.gate.Severe
+	if t.limited() {
+		null = odds(min(t.gate.Severe*t.gate.Limit, mostRate))
+	}
+	return t.staked.logE(null) >= t.logThreshold()-math.Log(t.weight)
 }
 
-// alarm reports whether harm is shown.
-func (t trial) alarm() bool { return t.logHarm() >= t.logThreshold() }
+// action is what the gate does about the harm that is shown.
+func (t trial) action() rollout.Action {
+	if t.severe() {
+		return rollout.ActionRollback
+	}
+	return t.gate.Action
+}
 
 // logSafe is the log e-value against "worse than the margin", of the claim that is furthest from being shown.
 func (t trial) logSafe() float64 {
 	least := math.Inf(1)
 	for _, c := range t.claims {
-		least = min(least, c.logE(t.bets.safe))
+		least = min(least, c.logE(t.bets.safe, t.rateBets))
 	}
 	return least
 }
 
 // logE is the log e-value against "the ratio is at the margin or worse, and the rate is not negligible": the mean of an
 // e-value against the one and an e-value against the other.
-func (c claim) logE(safe mixture) float64 {
+func (c claim) logE(safe, rate mixture) float64 {
 	byRatio := c.ratio.logE(safe, c.worst)
 	if c.rate == nil {
 		return byRatio
 	}
-	byRate := c.rate.logE(rateBets(), odds(NegligibleRate))
-	return logSum([]float64{math.Log1p(-negligibleStake) + byRatio, math.Log(negligibleStake) + byRate})
-}
-
-// bounds returns the estimate of the ratio, 0 when unknown, and its confidence sequence; upper is +Inf without bound.
-func (t trial) bounds() (estimate, lower, upper float64) {
-	estimate, lower = t.shown.estimate(), t.harm.lower(t.bets.up, t.logThreshold())
-	for _, p := range t.limits {
-		upper = max(upper, p.upper(t.bets.down, t.logThreshold()))
-	}
-	if !t.limited() {
-		return estimate, lower, upper
-	}
-	if n := t.shown.events(); n > 0 {
-		estimate = float64(t.shown.hits) / float64(n) / t.gate.Limit
-	}
-	return estimate, chance(lower) / t.gate.Limit, chance(upper) / t.gate.Limit
-}
-
-// evidence weighs the trial.
-func (t trial) evidence(beta float64) Evidence {
-	estimate, lower, upper := t.bounds()
-	logSafe := t.logSafe()
-	e := Evidence{
-		Metric: t.info.Metric, Candidate: t.candidate, Control: t.control,
-		EValue: expressible(t.logHarm()), Threshold: rounded(1 / t.alpha),
-		Ratio: rounded(estimate), Lower: rounded(lower), Upper: rounded(upper),
-		SafeEValue: expressible(logSafe), Margin: rounded(t.margin),
-		Alarm: t.alarm(), Safe: logSafe >= -math.Log(beta), Action: t.gate.Action,
-	}
-	if t.limited() {
-		e.Limit = rounded(t.gate.Limit)
-	}
-	e.Severe = e.Alarm && t.gate.Severe > 0 && lower >= t.gate.Severe
-	if e.Severe {
-		e.Action = rollout.ActionRollback
-	}
-	return e
-}
-
-// rateBets are the bets on a rate far below negligible.
-func rateBets() mixture { return logUniform(1.1, 1000).inverse() }
-
-// expressible turns a log e-value into a number that JSON can carry.
-func expressible(logE float64) float64 { return rounded(math.Exp(min(logE, 690))) }
-
-// rounded keeps six digits, the same on every machine whatever the last bits of its logarithm, and turns what is no
-// finite number into 0.
-func rounded(x float64) float64 {
-	if math.IsNaN(x) || math.IsInf(x, 0) {
-		return 0
-	}
-	six, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 6, 64), 64)
-	if err != nil {
-		return 0
-	}
-	return six
+	byRate := c.rate.logE(rate, odds(NegligibleRate))
+	return logSum(math.Log1p(-negligibleStake)+byRatio, math.Log(negligibleStake)+byRate)
 }

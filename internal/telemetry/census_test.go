@@ -3,11 +3,14 @@ package telemetry
 import (
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/palier-ota/palier/internal/rollout"
 )
 
 // shelf is what a store would hold of a Census.
@@ -215,8 +218,9 @@ func TestCorruptPagesAreReported(t *testing.T) {
 	}
 }
 
-// fullCensus has so many devices as one shard of a large app has, two phases into its rollout.
-func fullCensus(b *testing.B, devices int) (*Census, []uint64) {
+// fullCensus has so many devices as one shard of a large app has, two phases into its rollout. Those that measure have
+// shown in a few hours how long their loads, calls and sessions take.
+func fullCensus(b *testing.B, devices int, measure bool) (*Census, []uint64) {
 	random := rand.New(rand.NewChaCha8([32]byte{1}))
 	c, err := OpenCensus(nil, nil, Limits{})
 	if err != nil {
@@ -231,9 +235,11 @@ func fullCensus(b *testing.B, devices int) (*Census, []uint64) {
 		var observed []Device
 		for _, f := range chunk {
 			at := 480_000 + random.Int64N(48)
-			observed = append(observed, Device{f, recordOf([]step{
-				{hour: at, arm: 1}, {hour: at + 1 + random.Int64N(24), arm: 1}, {hour: at + 60, phase: 1, arm: 2},
-			})})
+			r := recordOf([]step{{hour: at, arm: 1}, {hour: at + 1 + random.Int64N(24), arm: 1}, {hour: at + 60, phase: 1, arm: 2}})
+			if measure {
+				r = r.Merge(drawnMeasures(random, at))
+			}
+			observed = append(observed, Device{f, r})
 		}
 		changes, err := c.Diff(observed)
 		if err != nil {
@@ -255,28 +261,54 @@ func fullCensus(b *testing.B, devices int) (*Census, []uint64) {
 	return c, fingerprints
 }
 
-// BenchmarkDiff folds batches of checks and crashes into a shard of 250 000 devices: all of them random devices, the
-// worst case, since every leaf is then read.
-func BenchmarkDiff(b *testing.B) {
-	const devices, batch = 250_000, 1000
-	c, fingerprints := fullCensus(b, devices)
-	random := rand.New(rand.NewChaCha8([32]byte{2}))
-	observed := make([]Device, batch)
-	b.ReportAllocs()
-	for b.Loop() {
-		b.StopTimer()
-		for i := range observed {
-			e := Event{Kind: KindCheck, Time: (480_100 + random.Int64N(5)) * hourMillis}
-			if i%50 == 0 {
-				e.Kind, e.Action = KindAction, "app_crash"
-			}
-			observed[i] = Device{fingerprints[random.IntN(devices)], Observe(e, Exposure{"r", 1, 2, false})}
-		}
-		b.StartTimer()
-		if _, err := c.Diff(observed); err != nil {
-			b.Fatal(err)
+// drawnMeasures is what a device's nine sessions in three days show: each a load, a call and its length, about as
+// lognormal as they are.
+func drawnMeasures(random *rand.Rand, entered int64) Record {
+	var r Record
+	for range 9 {
+		at := (entered + random.Int64N(72)) * hourMillis
+		for metric, median := range map[MetricType]float64{MetricLoadTime: 900, MetricAPITime: 250, MetricSessionLength: 120_000} {
+			e := Event{Kind: KindMetric, Action: string(metric), Time: at, Value: median * math.Exp(random.NormFloat64())}
+			r = r.Merge(Observe(e, Exposure{Rollout: "r", Arm: rollout.ArmCandidate}))
 		}
 	}
-	b.ReportMetric(float64(b.N)*batch/b.Elapsed().Seconds(), "events/s")
-	b.ReportMetric(float64(c.Bytes())/devices, "bytes/device")
+	return r
+}
+
+// BenchmarkDiff folds batches of checks and crashes into a shard of 250 000 devices: all of them random devices, the
+// worst case, since every leaf is then read. Apps that measure send loads, too.
+func BenchmarkDiff(b *testing.B) {
+	const devices, batch = 250_000, 1000
+	for _, measure := range []bool{false, true} {
+		b.Run(fmt.Sprint("measures=", measure), func(b *testing.B) {
+			c, fingerprints := fullCensus(b, devices, measure)
+			random := rand.New(rand.NewChaCha8([32]byte{2}))
+			observed := make([]Device, batch)
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				for i := range observed {
+					e := Event{Kind: KindCheck, Time: (480_100 + random.Int64N(5)) * hourMillis}
+					switch {
+					case i%50 == 0:
+						e.Kind, e.Action = KindAction, "app_crash"
+					case measure && i%2 == 0:
+						e.Kind, e.Action, e.Value = KindMetric, string(MetricLoadTime), 900*math.Exp(random.NormFloat64())
+					}
+					observed[i] = Device{fingerprints[random.IntN(devices)], Observe(e, Exposure{"r", 1, 2, false})}
+				}
+				b.StartTimer()
+				changes, err := c.Diff(observed)
+				if err != nil {
+					b.Fatal(err)
+				}
+				d := Delta{}
+				for _, change := range changes {
+					change.AddTo(d)
+				}
+			}
+			b.ReportMetric(float64(b.N)*batch/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(c.Bytes())/devices, "bytes/device")
+		})
+	}
 }

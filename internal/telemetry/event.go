@@ -27,6 +27,7 @@ type Event struct {
 	Value      float64           `json:"value,omitempty"`       // of a metric: milliseconds or a count
 	Test       bool              `json:"test,omitempty"`        // emulator or not a production build: kept, never counted
 	Capped     bool              `json:"capped,omitempty"`      // too much of its kind came from where it came from: kept, never counted
+	Spurious   bool              `json:"spurious,omitempty"`    // a failure that old plugins report where nothing failed: kept, never counted
 	Exposures  []Exposure        `json:"exposures,omitempty"`   // live rollouts on whose channel the device was
 	Metadata   map[string]string `json:"metadata,omitempty"`
 }

@@ -27,12 +27,23 @@ type Device struct {
 //	  sizes        uvarint, entries + entriesRadix·marks
 //	  entry        1 byte: phase·2 + (arm is control); zigzag hour since the previous entry's (base for the first);
 //	               uvarint hours until the second check, 0 for never
-//	  mark         1 byte: kind; zigzag hour since the previous mark's (the last entry's, or base, for the first)
+//	  mark         1 byte: see below; zigzag hour since the previous mark's (the last entry's, or base, for the first)
 //
-// A device that was checked in one phase takes about a dozen bytes, most of them its fingerprint.
+// A device that was checked in one phase takes about a dozen bytes, most of them its fingerprint, and two more for every
+// mark. The byte of a mark is the index of its metric; or, for a measured one, headMeasured + 16·measure + level − 1; or
+// headUnknown. There is room for metrics to come.
+//
+// Pages of format 1 are still read. There were twelve metrics, the byte was the index of any of them, or 12 for unknown,
+// and a measured metric was an event: a mark beyond rollout.ShownLevel.
 const (
-	pageFormat   = 1
+	pageFormat   = 2
 	entriesRadix = MaxPhase + 2
+
+	headMeasured = 64
+	headUnknown  = 255
+
+	formerFormat  = 1
+	formerMetrics = 12
 )
 
 // ErrCorrupt is wrapped by every error about bytes that are no page.
@@ -93,11 +104,45 @@ func (w *pageWriter) append(d Device) {
 		data = binary.AppendUvarint(data, gap)
 	}
 	for _, m := range d.Record.marks {
-		data = append(data, m.kind)
+		data = append(data, m.head())
 		data = binary.AppendVarint(data, int64(m.hour)-int64(hour))
 		hour = m.hour
 	}
 	w.data = data
+}
+
+// head is the byte that stands for the kind and the level of m.
+func (m mark) head() byte {
+	switch measure := measureOf(m.kind); {
+	case measure >= 0:
+		return byte(headMeasured + rollout.NumLevels*measure + int(m.level) - 1)
+	case m.kind == markUnknown:
+		return headUnknown
+	}
+	return m.kind
+}
+
+// markOf returns the mark, still without its hour, that head stands for, and whether there is one.
+func markOf(head byte) (m mark, ok bool) {
+	switch {
+	case head == headUnknown:
+		return mark{kind: markUnknown, level: 1}, true
+	case head >= headMeasured && head < headMeasured+rollout.NumLevels*rollout.NumMeasured:
+		place := head - headMeasured
+		return mark{kind: markMeasured + place/rollout.NumLevels, level: place%rollout.NumLevels + 1}, true
+	}
+	return mark{kind: head, level: 1}, head < rollout.NumMetrics && measureOf(head) < 0
+}
+
+// formerMark is markOf for pages of format 1.
+func formerMark(head byte) (m mark, ok bool) {
+	switch {
+	case head == formerMetrics:
+		return mark{kind: markUnknown, level: 1}, true
+	case measureOf(head) >= 0:
+		return mark{kind: head, level: rollout.ShownLevel + 1}, true
+	}
+	return mark{kind: head, level: 1}, head < formerMetrics
 }
 
 // DecodePage returns the Devices of a page, or an error wrapping ErrCorrupt. It never panics, and what it returns
@@ -137,7 +182,7 @@ func scanPage(data []byte) iter.Seq2[Device, error] {
 }
 
 // waypointEvery is how many devices lie between two waypoints.
-const waypointEvery = 64
+const waypointEvery = 16
 
 // waypoint is a place in a page from which one can read on.
 type waypoint struct {
@@ -196,6 +241,7 @@ func (x *pageIndex) find(fingerprints iter.Seq2[int, uint64], found func(int, De
 type pageReader struct {
 	data   []byte // not read yet
 	base   int64
+	markOf func(head byte) (mark, bool) // of the page's format
 	begun  bool
 	device Device // the last one read; its slices are used again for the next
 	err    error
@@ -210,7 +256,12 @@ func (r *pageReader) fail(what string) {
 // openPage returns a reader before the first device of a page.
 func openPage(data []byte) pageReader {
 	r := pageReader{data: data}
-	if r.octet() != pageFormat {
+	switch r.octet() {
+	case pageFormat:
+		r.markOf = markOf
+	case formerFormat:
+		r.markOf = formerMark
+	default:
 		r.fail("unknown format")
 		return r
 	}
@@ -268,7 +319,7 @@ func (r *pageReader) marks(n uint64, hour int64) {
 	for range n {
 		m := r.mark(hour)
 		hour = int64(m.hour)
-		if len(list) > 0 && compareMarks(list[len(list)-1], m) >= 0 {
+		if n := len(list); n > 0 && list[n-1].slot() >= m.slot() {
 			r.fail("marks out of order")
 		}
 		if r.err != nil {
@@ -298,10 +349,11 @@ func (r *pageReader) entry(previous int64) entry {
 }
 
 func (r *pageReader) mark(previous int64) mark {
-	m := mark{kind: r.octet(), hour: r.hour(previous)}
-	if m.kind >= markKinds {
+	m, ok := r.markOf(r.octet())
+	if !ok {
 		r.fail("unknown mark")
 	}
+	m.hour = r.hour(previous)
 	return m
 }
 

@@ -9,22 +9,8 @@ import (
 	"github.com/palier-ota/palier/internal/rollout"
 )
 
-// MaxMarks is how many distinct hours of one kind of event a Record keeps while they are earlier than the device's
-// first check. After that check one hour per kind is enough, so only a device that reports for six weeks without ever
-// asking for an update can reach it.
-const MaxMarks = 1024
-
-// MaxPhase is the highest phase index that is counted. It bounds how many tallies one device can touch, so that one
-// device's change always fits one write to the store.
+// MaxPhase is the highest phase index that is counted. Plans have fewer phases.
 const MaxPhase = 31
-
-// markKinds is the number of kinds of mark: one per metric, and one for actions that are unknown.
-const markKinds = rollout.NumMetrics + 1
-
-const (
-	markAdoption = 11 // rollout.Adoption's index: the one mark that checks leave
-	markUnknown  = rollout.NumMetrics
-)
 
 // never is the hour of something that has not happened.
 const never int32 = -1
@@ -45,17 +31,12 @@ type entry struct {
 	arm    rollout.Arm // of the earliest check; the smaller one if there were two in that hour
 }
 
-// mark is an hour in which something of its kind was reported.
-type mark struct {
-	hour int32
-	kind uint8 // metric index, or markUnknown. Adoption marks are checks that run the candidate
-}
-
 // hourOf returns the whole hours since the epoch of a time in Unix milliseconds.
 func hourOf(millis int64) int32 { return int32(millis / time.Hour.Milliseconds()) }
 
-// Observe returns what e adds to the Record of its device in the rollout of x: the zero Record for events that are not
-// counted, because they come from a test device, or are more than their source may count, or come from one outside the comparison, or from beyond MaxPhase, or are no bad event.
+// Observe returns what e adds to the Record of its device in the rollout of x. It is the zero Record for what is not
+// counted: events of test devices, more than their source may report, devices outside the comparison, phases beyond
+// MaxPhase, and whatever speaks of no metric.
 func Observe(e Event, x Exposure) Record {
 	if e.Test || e.Capped || x.Arm == rollout.ArmNone || x.Phase > MaxPhase {
 		return Record{}
@@ -64,16 +45,16 @@ func Observe(e Event, x Exposure) Record {
 	if e.Kind == KindCheck {
 		r := Record{entries: []entry{{first: hour, second: never, phase: uint8(x.Phase), arm: x.Arm}}}
 		if x.Candidate {
-			r.marks = []mark{{hour: hour, kind: markAdoption}}
+			r.marks = []mark{{hour: hour, kind: markAdoption, level: 1}}
 		}
 		return r
 	}
 	class := Classify(e)
 	switch {
 	case !class.Known:
-		return Record{marks: []mark{{hour: hour, kind: markUnknown}}}
-	case class.Bad && (x.Candidate || !class.OfCandidate):
-		return Record{marks: []mark{{hour: hour, kind: uint8(class.Metric.Index())}}}
+		return Record{marks: []mark{{hour: hour, kind: markUnknown, level: 1}}}
+	case class.Level > 0 && class.counts(x):
+		return Record{marks: []mark{{hour: hour, kind: uint8(class.Metric.Index()), level: uint8(class.Level)}}}
 	}
 	return Record{}
 }
@@ -138,32 +119,6 @@ func earliestAfter(after int32, hours ...int32) int32 {
 	return next
 }
 
-// pruneMarks sorts marks and drops, in place, those that can never be counted. The counted one of a kind is the first
-// that is not before the hour in which the device entered. That hour can only become earlier, so whatever follows the
-// counted one is of no use, while marks before it must be kept.
-func pruneMarks(marks []mark, entered int32) []mark {
-	slices.SortFunc(marks, compareMarks)
-	out := marks[:0]
-	ofKind := 0
-	for _, m := range marks {
-		if n := len(out); n > 0 && out[n-1].kind == m.kind {
-			last := out[n-1].hour
-			if last == m.hour || ofKind == MaxMarks || entered != never && last >= entered {
-				continue
-			}
-			ofKind++
-		} else {
-			ofKind = 1
-		}
-		out = append(out, m)
-	}
-	return out
-}
-
-func compareMarks(a, b mark) int {
-	return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.hour, b.hour))
-}
-
 // entered returns the hour of the device's first check in any phase, or never.
 func (r Record) entered() int32 {
 	first := never
@@ -175,34 +130,46 @@ func (r Record) entered() int32 {
 	return first
 }
 
+// contribution is what a device adds to one row of the tallies: that it entered a phase, or a mark of its.
+type contribution struct {
+	back   int32 // hours from entering the phase until the next check, or never; for entries
+	mark   mark  // else
+	before uint8 // boundaries passed before the mark
+	enters bool
+}
+
+// count adds sign times c to t.
+func (c contribution) count(t *Tally, sign int64) {
+	if !c.enters {
+		c.mark.count(t, c.before, sign)
+		return
+	}
+	t.Devices += sign
+	for i, horizon := range judge.SilenceHorizons {
+		if c.back != never && int64(c.back) <= horizon {
+			t.Returned[i] += sign
+		}
+	}
+}
+
 // contribute reports what r adds to the tallies: per phase one device, with whether it came back; per kind of event
-// its first one since the device entered. A key may be reported several times. A device whose checks have not arrived
-// contributes nothing.
-func (r Record) contribute(add func(TallyKey, Tally)) {
+// its first one since the device entered; per boundary of a measured metric the first time beyond it. A key may be
+// reported several times, and there are at most MaxRows keys. A device whose checks have not arrived contributes nothing.
+func (r Record) contribute(add func(TallyKey, contribution)) {
 	entered := r.entered()
 	if entered == never {
 		return
 	}
 	for _, e := range r.entries {
-		var t Tally
-		t.Devices = 1
+		c := contribution{enters: true, back: never}
 		if next := r.nextCheck(e.first); next != never {
-			for i, horizon := range judge.SilenceHorizons {
-				if int64(next-e.first) <= horizon {
-					t.Returned[i] = 1
-				}
-			}
+			c.back = next - e.first
 		}
-		add(e.key(e.first), t)
+		add(e.key(e.first), c)
 	}
-	counted := -1
-	for _, m := range r.marks {
-		if m.hour < entered || int(m.kind) == counted {
-			continue
-		}
-		counted = int(m.kind)
-		add(r.during(m.hour).key(m.hour), m.tally())
-	}
+	r.passings(entered, r.mostSteps(), func(m mark, before uint8) {
+		add(r.during(m.hour).key(m.hour), contribution{mark: m, before: before})
+	})
 }
 
 // nextCheck returns the hour of the earliest remembered check after the given hour, whatever its phase: a device that
@@ -228,18 +195,4 @@ func (r Record) during(hour int32) entry {
 
 func (e entry) key(hour int32) TallyKey {
 	return TallyKey{Phase: int(e.phase), Hour: int64(hour), Arm: e.arm}
-}
-
-// tally returns one device in the count that m belongs to.
-func (m mark) tally() Tally {
-	var t Tally
-	if m.kind == markUnknown {
-		t.Unknown = 1
-		return t
-	}
-	t.Events[m.kind] = 1
-	if m.kind == markAdoption {
-		t.Adopted = 1
-	}
-	return t
 }

@@ -13,12 +13,6 @@ import (
 
 const hourMillis = 3_600_000
 
-func TestMarkAdoptionIsAdoptionsIndex(t *testing.T) {
-	if got := rollout.Adoption.Index(); got != markAdoption {
-		t.Errorf("rollout.Adoption has index %d, records use %d", got, markAdoption)
-	}
-}
-
 // drawnEvent is something that a device of a rollout did.
 func drawnEvent(t *rapid.T) (Event, Exposure) {
 	e := Event{
@@ -26,9 +20,12 @@ func drawnEvent(t *rapid.T) (Event, Exposure) {
 		Time: rapid.Int64Range(0, 30).Draw(t, "hour")*hourMillis + rapid.Int64Range(0, hourMillis-1).Draw(t, "ms"),
 		Test: rapid.IntRange(0, 9).Draw(t, "test") == 0,
 	}
-	if e.Kind != KindCheck {
-		e.Kind = KindAction
+	switch e.Kind {
+	case KindAction:
 		e.Action = rapid.SampledFrom([]string{"app_crash", "app_anr", "update_fail", "download_fail", "set", "novel"}).Draw(t, "action")
+	case KindMetric:
+		e.Action = rapid.SampledFrom([]string{"load_time", "load_time", "api_time", "session_length", "js_error"}).Draw(t, "action")
+		e.Value = rapid.Float64Range(50, 100_000).Draw(t, "value")
 	}
 	return e, Exposure{
 		Rollout: "r", Phase: rapid.IntRange(0, 3).Draw(t, "phase"),
@@ -39,7 +36,7 @@ func drawnEvent(t *rapid.T) (Event, Exposure) {
 
 func drawnRecord(t *rapid.T) Record {
 	var r Record
-	for range rapid.IntRange(0, 8).Draw(t, "events") {
+	for range rapid.IntRange(0, 12).Draw(t, "events") {
 		r = r.Merge(Observe(drawnEvent(t)))
 	}
 	return r
@@ -202,6 +199,15 @@ func TestWhatIsNeverCounted(t *testing.T) {
 	}
 	if r := Observe(Event{Kind: KindAction, Action: "app_crash", Test: true}, x); !r.IsZero() {
 		t.Errorf("a crash of an emulator left %+v", r)
+	}
+	for what, e := range map[string]Event{
+		"more than its source may report": {Kind: KindAction, Action: "app_crash", Capped: true},
+		"a check beyond the cap":          {Kind: KindCheck, Capped: true},
+		"a failure where nothing failed":  {Kind: KindAction, Action: "download_fail", Spurious: true},
+	} {
+		if r := Observe(e, x); !r.IsZero() {
+			t.Errorf("%s left %+v", what, r)
+		}
 	}
 	x.Phase = MaxPhase + 1
 	if r := Observe(Event{Kind: KindCheck}, x); !r.IsZero() {

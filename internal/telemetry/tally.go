@@ -32,6 +32,12 @@ type Tally struct {
 
 // Add returns t + sign·other, number by number.
 func (t Tally) Add(other Tally, sign int64) Tally {
+	t.add(&other, sign)
+	return t
+}
+
+// add is Add in place: a Tally has more than seventy numbers.
+func (t *Tally) add(other *Tally, sign int64) {
 	t.Devices += sign * other.Devices
 	for i := range t.Returned {
 		t.Returned[i] += sign * other.Returned[i]
@@ -40,8 +46,18 @@ func (t Tally) Add(other Tally, sign int64) Tally {
 	for i := range t.Events {
 		t.Events[i] += sign * other.Events[i]
 	}
+	for i := range t.Measured {
+		addMeasure(&t.Measured[i], &other.Measured[i], sign)
+	}
 	t.Unknown += sign * other.Unknown
-	return t
+}
+
+func addMeasure(m, other *judge.Measure, sign int64) {
+	m.Devices += sign * other.Devices
+	for i := range m.Beyond {
+		m.Beyond[i] += sign * other.Beyond[i]
+	}
+	m.Squares += sign * other.Squares
 }
 
 // Encode returns t as JSON.
@@ -53,13 +69,31 @@ func (t Tally) Encode() ([]byte, error) {
 	return text, nil
 }
 
-// DecodeTally reads what Encode wrote.
+// DecodeTally reads what Encode wrote, now or when there were twelve metrics.
 func DecodeTally(data []byte) (Tally, error) {
-	var t Tally
-	if err := json.Unmarshal(data, &t); err != nil {
+	var wire struct {
+		Tally
+		Events []int64 `json:"events"` // hides that of Tally, for its length to be seen
+	}
+	if err := json.Unmarshal(data, &wire); err != nil {
 		return Tally{}, fmt.Errorf("decode tally: %w", err)
 	}
+	t := wire.Tally
+	copy(t.Events[:], wire.Events)
+	if len(wire.Events) == formerMetrics {
+		t.measureEvents()
+	}
 	return t, nil
+}
+
+// measureEvents sets Measured for a tally of the time when a measured metric was an event. Those devices went beyond
+// rollout.ShownLevel and all boundaries before it at once, which is how their Records, in pages of that time, are read: so
+// what a Record contributes is what stands in the tallies, and can be taken out again.
+func (t *Tally) measureEvents() {
+	for i := range t.Measured {
+		t.Measured[i] = judge.Measure{}
+		countPassings(&t.Measured[i], 0, rollout.ShownLevel+1, t.Events[markMeasured+i])
+	}
 }
 
 // Delta is a change of a rollout's tallies.
@@ -67,23 +101,27 @@ type Delta map[TallyKey]Tally
 
 // add puts sign times what r contributes into d, leaving no empty entries.
 func (d Delta) add(r Record, sign int64) {
-	r.contribute(func(k TallyKey, t Tally) {
-		if sum := d[k].Add(t, sign); sum == (Tally{}) {
-			delete(d, k)
-		} else {
-			d[k] = sum
-		}
+	r.contribute(func(k TallyKey, c contribution) {
+		sum := d[k]
+		c.count(&sum, sign)
+		d.set(k, &sum)
 	})
 }
 
 // Merge adds other into d, leaving no empty entries.
 func (d Delta) Merge(other Delta) {
 	for k, t := range other {
-		if sum := d[k].Add(t, 1); sum == (Tally{}) {
-			delete(d, k)
-		} else {
-			d[k] = sum
-		}
+		sum := d[k]
+		sum.add(&t, 1)
+		d.set(k, &sum)
+	}
+}
+
+func (d Delta) set(k TallyKey, sum *Tally) {
+	if *sum == (Tally{}) {
+		delete(d, k)
+	} else {
+		d[k] = *sum
 	}
 }
 

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -18,6 +19,11 @@ func drawnTally(t *rapid.T) Tally {
 	}
 	for i := range out.Events {
 		out.Events[i] = n.Draw(t, "events")
+	}
+	for i := range out.Measured {
+		m := &out.Measured[i]
+		m.Devices, m.Squares = n.Draw(t, "measured"), n.Draw(t, "squares")
+		m.Beyond[rapid.IntRange(0, rollout.NumLevels-1).Draw(t, "level")] = n.Draw(t, "beyond")
 	}
 	return out
 }
@@ -36,6 +42,46 @@ func TestTalliesReadBackAndAddUp(t *testing.T) {
 			t.Fatalf("%+v and %+v do not add up", a, b)
 		}
 	})
+}
+
+func TestWhatIsNotMeasuredIsNotWritten(t *testing.T) {
+	text, err := Tally{Counts: judge.Counts{Devices: 1}}.Encode()
+	if err != nil || strings.Contains(string(text), "measured") {
+		t.Errorf("%v: %s", err, text)
+	}
+}
+
+// TestTalliesOfFormerRecords reads a page and the tallies that its Records had come to when there were twelve metrics. The
+// Records must contribute just that today, so that what one of them no longer contributes can be taken out.
+func TestTalliesOfFormerRecords(t *testing.T) {
+	const cand, ctrl = rollout.ArmCandidate, rollout.ArmControl
+	left := Delta{}
+	for k, text := range map[TallyKey]string{
+		{0, 490000, cand}: `{"devices":1,"returned":[0,1,1],"adopted":0,"events":[0,0,0,0,0,0,0,0,0,0,0,0]}`,
+		{0, 490001, ctrl}: `{"devices":1,"returned":[0,0,0],"adopted":0,"events":[0,0,0,0,0,0,1,0,0,0,0,0]}`,
+		{0, 490002, cand}: `{"devices":0,"returned":[0,0,0],"adopted":0,"events":[0,0,0,0,0,1,0,0,0,0,0,0]}`,
+		{0, 490003, cand}: `{"devices":0,"returned":[0,0,0],"adopted":1,"events":[0,0,0,0,0,0,0,0,0,0,0,1]}`,
+		{0, 490004, cand}: `{"devices":0,"returned":[0,0,0],"adopted":0,"events":[1,0,0,0,0,0,0,0,0,0,0,0]}`,
+		{0, 490005, cand}: `{"devices":0,"returned":[0,0,0],"adopted":0,"events":[0,0,0,0,0,0,0,0,0,0,0,0],"unknown":1}`,
+		{2, 490030, cand}: `{"devices":1,"returned":[0,0,0],"adopted":0,"events":[0,0,0,0,0,0,0,0,0,0,0,0]}`,
+		{2, 490031, cand}: `{"devices":0,"returned":[0,0,0],"adopted":0,"events":[0,0,0,0,0,0,0,1,0,0,0,0]}`,
+	} {
+		tally, err := DecodeTally([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		left[k] = tally
+	}
+	devices, err := DecodePage(formerPage(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range devices {
+		left.add(d.Record, -1)
+	}
+	if len(left) > 0 {
+		t.Errorf("the tallies have beyond what the Records contribute: %+v", left)
+	}
 }
 
 func TestDeltasKeepNoEmptyEntries(t *testing.T) {
@@ -84,6 +130,7 @@ func TestStrataPairArmsAndSumShards(t *testing.T) {
 func FuzzDecodeTally(f *testing.F) {
 	f.Add([]byte(`{"devices":3,"returned":[1,2,3],"adopted":0,"events":[0,0,0,0,0,0,0,0,0,0,0,0]}`))
 	f.Add([]byte(`{"events":[1,2,3,4,5,6,7,8,9,10,11,12,13,14]}`))
+	f.Add([]byte(`{"events":[],"measured":[{"devices":1,"beyond":[1,1],"squares":4}]}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tally, err := DecodeTally(data)

@@ -1,0 +1,198 @@
+package judge
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// The stake of a test of events is divided over starts: E = Σ π·E', where E' bets only on what happened from a start on.
+// A fault that begins late, when healthy weeks have made the first bet worthless, is then found by a bet that is still
+// fresh. The times and weights of all starts are fixed before anything is seen, so that E is an e-process whatever happens;
+// a start that has not come counts as 1.
+const (
+	// firstStake is for the bet on everything. It costs ln(1/0.85) = 0.16 nats of the 4.6 and more that an alarm takes.
+	firstStake = 0.85
+	// laterStake is for the starts in time, one every startEvery hours after the rollout's first, without end. By a time t
+	// a share of t/(t+halfStarted) of it has been used, which divides it about evenly over the first day and thins it out
+	// after. Denser starts cost weight and sparser ones miss the beginning of the fault: between one hour and six, two did
+	// best for a threefold crash rate that began after 20 000 healthy devices, at 200 to 3 000 devices an hour.
+	laterStake  = 0.12
+	startEvery  = 2
+	halfStarted = 24
+	// phaseStake is for the starts of phases after the first: half of it for the second, a quarter for the third, and so on.
+	phaseStake = 0.03
+	// levelPhaseStake is the same for measured metrics, which have no starts in time: sixteen boundaries have none to spare.
+	levelPhaseStake = 0.15
+)
+
+// A later bet starts when some devices have had their first event already and can have no other. If the candidate was better
+// until then, more of its devices are left to have one, and it would seem worse from then on. So the share of such a bet is
+// that of all the devices of the suspected side among the devices of the other that have not had the event: no candidate
+// that was no worse at any time can do better. For rare events the correction is nothing; a start before which most
+// devices of the other side have had the event is left out.
+const (
+	leastDepleted = 1. / 160 // depletion is rounded up to doublings of this, so that few different shares are left
+	mostDepleted  = 0.8
+)
+
+// moment is what was counted in one stratum, for walks through time.
+type moment struct {
+	hour               int64
+	phase              int
+	share              float64
+	candidate, control *Counts
+}
+
+// inOrder sorts moments from the latest to the earliest, and by share and phase within an hour.
+func inOrder(moments []moment) {
+	slices.SortFunc(moments, func(a, b moment) int {
+		return cmp.Or(cmp.Compare(b.hour, a.hour), cmp.Compare(a.share, b.share), cmp.Compare(a.phase, b.phase))
+	})
+}
+
+// sinceStarts is the process of first events of a metric, with all its starts. Starts between which nothing happened
+// have the same draws and make one part, so that there are no more parts than hours with events.
+func (r reading) sinceStarts(metric int, fewer bool) process {
+	oriented := r.oriented(fewer)
+	all := oriented.draws(events(metric))
+	if all.empty() {
+		return whole(all)
+	}
+	inTime := r.sinceHours(metric, fewer)
+	p := make(process, 0, 1+r.phases+len(inTime))
+	p = append(p, part{weight: firstStake, draws: all})
+	p = oriented.sincePhases(p, phaseStake, events(metric))
+	return append(p, inTime...)
+}
+
+// sinceHours are the parts that start in time, from the latest to the earliest.
+func (r reading) sinceHours(metric int, fewer bool) process {
+	p := make(process, 0, len(r.moments)+1)
+	kept := make([]pool, 0, 2*len(r.moments)) // of the finished parts
+	before := r.throughout(metric, fewer)
+	next, left := part{}, 1.0 // left of the stake, for starts that are not after the moment
+	for i := range r.moments {
+		m := &r.moments[i]
+		hits, others, devices, share := m.sides(metric, fewer)
+		hours := m.hour - r.first
+		if started := startedBy(hours); hits+others > 0 && started < left {
+			from := len(kept)
+			kept = append(kept, next.draws.pools...)
+			done := next
+			done.weight = float64(laterStake * (left - started))
+			done.draws = done.draws.depleted(kept[from:len(kept):len(kept)], before.share())
+			p, left = append(p, done), started
+		}
+		before[m.phase].events -= others
+		before[m.phase].devices -= devices
+		if hits+others > 0 {
+			next.draws.add(hits, others, share)
+			next.since = hours
+		}
+	}
+	if left == 0 {
+		return p
+	}
+	next.weight = float64(laterStake * left)
+	return append(p, next)
+}
+
+// startedBy is the part of laterStake whose starts are at most so many hours after the first one.
+func startedBy(hours int64) float64 {
+	starts := float64(hours / startEvery * startEvery)
+	return starts / (starts + halfStarted)
+}
+
+// sides returns the events of a metric on the suspected side and on the other, the devices that entered on the other, and
+// the share of the suspected side.
+func (m *moment) sides(metric int, fewer bool) (hits, others, devices int64, share float64) {
+	candidate, control := bounded(m.candidate.Events[metric]), bounded(m.control.Events[metric])
+	if fewer {
+		return control, candidate, bounded(m.candidate.Devices), 1 - m.share
+	}
+	return candidate, control, bounded(m.control.Devices), m.share
+}
+
+// add adds events that happened under a share.
+func (d *draws) add(hits, others int64, share float64) {
+	d.hits += hits
+	for i := range d.pools {
+		if d.pools[i].share == share {
+			d.pools[i].events += hits + others
+			return
+		}
+	}
+	d.pools = append(d.pools, pool{share: share, events: hits + others})
+}
+
+// had counts, phase by phase, the devices of the side that is not suspected, and those that had the event.
+type had []struct{ devices, events int64 }
+
+// throughout counts them over all moments.
+func (r reading) throughout(metric int, fewer bool) had {
+	h := make(had, r.phases)
+	for i := range r.moments {
+		m := &r.moments[i]
+		_, events, devices, _ := m.sides(metric, fewer)
+		h[m.phase].events += events
+		h[m.phase].devices += devices
+	}
+	return h
+}
+
+// share is the share of devices that have had the event: the sum over phases, in each of which all devices enter anew.
+func (h had) share() float64 {
+	sum := 0.0
+	for _, phase := range h {
+		if phase.events > 0 {
+			sum += float64(phase.events) / float64(max(1, phase.devices))
+		}
+	}
+	return sum
+}
+
+// depleted returns the draws for a side of which a share can have no event any more. Its pools are those given, which must
+// be a copy.
+func (d draws) depleted(pools []pool, share float64) draws {
+	if share > mostDepleted {
+		return draws{}
+	}
+	if share > 0 {
+		left := 1 - float64(leastDepleted*math.Exp2(math.Ceil(math.Log2(max(1, share/leastDepleted)))))
+		for i, p := range pools {
+			pools[i].share = p.share / (p.share + float64((1-p.share)*max(left, 1-mostDepleted)))
+		}
+	}
+	d.pools = pools
+	return d
+}
+
+// sincePhases appends the parts that start with each phase after the first, and one for all phases that the plan does not
+// have, so that their weights sum to the stake. The reading is oriented.
+func (r reading) sincePhases(p process, stake float64, of count) process {
+	before := make(had, r.phases)
+	for phase := 1; phase < r.phases; phase++ {
+		for _, g := range r.groups {
+			if g.phase == phase-1 && g.share < 1 {
+				_, others := of(g)
+				before[g.phase].events += others
+				before[g.phase].devices += g.control.devices
+			}
+		}
+		later := r.from(phase)
+		d := later.draws(of)
+		d = d.depleted(d.pools, before.share())
+		p = append(p, part{weight: float64(stake * math.Ldexp(1, -phase)), draws: d, since: later.begins() - r.first})
+	}
+	return append(p, part{weight: float64(stake * math.Ldexp(1, -max(0, r.phases-1)))})
+}
+
+// begins returns the earliest hour of the groups.
+func (r reading) begins() int64 {
+	first := int64(mostCounted)
+	for _, g := range r.groups {
+		first = min(first, g.first)
+	}
+	return first
+}
