@@ -6,7 +6,7 @@ LDFLAGS  := -s -w
 # a pinned tool, run through the module proxy without touching go.mod
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: run cloud-local build test race fuzz bench lint clean help need-go edge edge-check edge-fresh edge-fastly functions validate-template deploy teardown
+.PHONY: run cloud-local build test race fuzz bench lint clean help need-go edge edge-check edge-fresh edge-fastly client functions validate-template deploy teardown validate-judge
 
 ARGS ?=
 run: build ## build and start Palier with its demo: no account, no configuration
@@ -19,11 +19,12 @@ build: need-go ## the palier command, into bin/
 	@test -x $(BIN)/palier || echo "building palier; the first time takes a minute or two"
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/palier ./functions/palier
 
-# The race detector watches whatever is concurrent in one process. The pure rooms have nothing that is, and what drives other
+# The race detector watches whatever is concurrent in one process. The pure rooms have nothing that is (plays of
+# forecast share nothing), and what drives other
 # processes, DynamoDB Local, Kinesis, S3, the SAM CLI and our own binaries, is built the way they are, which saves a build.
 # The fleets of functions/ want the machine for themselves, so they come last and alone.
-PURE    := rollout|resolve|capgo|judge|telemetry|jsontext|seal|edge
-OUTSIDE := store/dynamo|stream/kinesis|blob/s3|cloud|cloudlocal|cost
+PURE    := rollout|resolve|capgo|judge|telemetry|jsontext|seal|edge|forecast
+OUTSIDE := store/dynamo|stream/kinesis|blob/s3|cloud|cloudlocal|cost|browser|validation
 RACELESS := 'palier/internal/($(PURE)|$(OUTSIDE))(/|$$)|functions/'
 PLAIN   := CGO_ENABLED=0 GOFLAGS=-trimpath
 # SQLite, which modernc.org translates from C, is most of the instructions; the races to look for are in our own code.
@@ -46,7 +47,7 @@ race: need-go ## everything but the fleets, with the race detector
 	$(GO) test $(RACE) -timeout 30m $$($(GO) list ./... | grep -v functions/)
 
 FUZZTIME ?= 60s
-FUZZED   := ./internal/jsontext ./internal/capgo ./internal/device ./internal/telemetry ./internal/admin ./internal/resolve ./internal/apigateway ./internal/deadletter ./internal/seal ./internal/relay ./functions/edge
+FUZZED   := ./internal/jsontext ./internal/capgo ./internal/device ./internal/telemetry ./internal/admin ./internal/resolve ./internal/apigateway ./internal/deadletter ./internal/seal ./internal/relay ./internal/source ./functions/edge
 fuzz: need-go ## each decoder against hostile input, FUZZTIME each
 	@for pkg in $(FUZZED); do for target in $$($(GO) test $$pkg -list '^Fuzz' | grep '^Fuzz'); do \
 		$(GO) test $$pkg -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; done; done
@@ -88,6 +89,9 @@ edge-fastly: need-go ## the edge for Fastly Compute, into bin/, and its tests in
 	@command -v '$(VICEROY)' >/dev/null || { echo "the tests need Viceroy: cargo install viceroy --version =0.22.0 --locked, or VICEROY=its path"; exit 1; }
 	VICEROY='$(VICEROY)' $(GO) test -tags viceroy -count=1 -timeout 20m -run Fastly ./functions/edge
 
+client: need-go ## the browser client as servers hand it out, from internal/browser/palier.mjs
+	$(GO) test -count=1 -run Served -update ./internal/browser
+
 edge-check: need-go ## the module in the repository is what the source gives
 	infra/edge/tinygo.sh $(BIN)/tinygo
 	$(TINYGO) $(EDGE_BUILD) -o $(BIN)/edge-check.wasm ./functions/edge
@@ -95,6 +99,11 @@ edge-check: need-go ## the module in the repository is what the source gives
 
 validate-template: need-go ## template.yaml: the real SAM CLI, and our own walk through it
 	$(GO) test -count=1 -v -run 'SAM|Walk' ./internal/cloudlocal/template
+
+RUNS ?= 10000
+SEED ?= 1
+validate-judge: need-go ## the judge held to its promises, into internal/judge/VALIDATION.md; RUNS=300 for a first impression
+	$(GO) run ./internal/validation/validate -runs $(RUNS) -seed $(SEED) -out internal/judge/VALIDATION.md
 
 ENV ?= default
 deploy: ## deploy to AWS; ENV=staging for another environment, TOKEN=1 makes the first admin token

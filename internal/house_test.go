@@ -15,7 +15,7 @@ const module = "github.com/palier-ota/palier/"
 // floors lists the rooms from the ground up. A room may import rooms of lower floors, and those of its own floor that
 // beside names.
 var floors = [][]string{
-	{"internal/rollout", "internal/sqlitefile", "internal/clock", "internal/jsontext", "internal/browser"},
+	{"internal/rollout", "internal/sqlitefile", "internal/clock", "internal/jsontext", "internal/browser", "internal/source"},
 	{"internal/judge", "internal/resolve", "internal/seal"},
 	{"internal/telemetry", "internal/capgo", "internal/apigateway", "internal/forecast"},
 	{"internal/store", "internal/stream", "internal/blob", "internal/edge"},

@@ -26,7 +26,7 @@ const tallied = "telemetry"
 func main() {
 	env := cloud.Read(os.Getenv, os.Stderr)
 	h := &handler{
-		aggregator: &aggregate.Aggregator{Store: env.Store(), Name: tallied, Log: env.Log},
+		aggregator: &aggregate.Aggregator{Store: env.Store(), Name: tallied, Log: env.Log, Now: env.Clock.Now},
 		letters:    deadletter.Box{Store: bucket.State(env)},
 		log:        env.Log,
 		now:        env.Clock.Now,

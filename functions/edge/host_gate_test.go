@@ -29,6 +29,7 @@ type gate struct {
 type passed struct {
 	method, path  string
 	authorization string
+	forwardedFor  string
 	body          string
 	status        int // 0: it did not get through
 }
@@ -97,7 +98,10 @@ func (g *gate) pass(w http.ResponseWriter, r *http.Request) {
 		odd = g.odd(r)
 	}
 	g.mu.Unlock()
-	p := passed{method: r.Method, path: r.URL.Path, authorization: r.Header.Get("Authorization"), body: string(body)}
+	p := passed{
+		method: r.Method, path: r.URL.Path, authorization: r.Header.Get("Authorization"), forwardedFor: strings.Join(r.Header.Values("X-Forwarded-For"), ", "),
+		body: string(body),
+	}
 	if shut {
 		g.note(p)
 		panic(http.ErrAbortHandler)

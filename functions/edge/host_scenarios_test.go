@@ -23,6 +23,7 @@ var scenarios = []struct {
 	{"pushes are believed by their signature", pushes},
 	{"a snapshot answers until its end and the grace", agedSnapshot},
 	{"telemetry goes in batches and everybody has his answer", batches},
+	{"the origin hears where devices come from", originHearsTheNetwork},
 	{"what the edge cannot answer is the origin's", forwarding},
 	{"bodies have limits", limits},
 	{"the status is for the operator", statusIsForOperators},

@@ -152,6 +152,7 @@ func TestAnswersOnlyWhatItIsFor(t *testing.T) {
 	h, _ := newFunction(t)
 	for path, status := range map[string]int{
 		device.PathHealth: 404, device.PathStats: 200, device.PathUpdates: 404, device.PathChannelSelf: 404, device.PathManifestSize: 404,
+		device.PathClient: 200,
 	} {
 		if a := ask(t, h, "GET", path, ""); a.StatusCode != status {
 			t.Errorf("GET %s: %d %s", path, a.StatusCode, a.Body)

@@ -1,4 +1,5 @@
-// Command ingest is the Lambda function that takes what devices report: events of the plugin, and the app's own metrics.
+// Command ingest is the Lambda function that takes what devices report: events of the plugin, and the app's own metrics. It
+// also hands out the browser client that measures those.
 package main
 
 import (
@@ -13,5 +14,5 @@ func main() { onlambda.Start(cloud.Read(os.Getenv, os.Stderr), paths()...) }
 
 // paths returns what this function answers.
 func paths() []string {
-	return []string{device.PathStats, device.PathTelemetry}
+	return []string{device.PathStats, device.PathTelemetry, device.PathClient}
 }

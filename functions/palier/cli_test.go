@@ -654,6 +654,7 @@ func TestFailingToStart(t *testing.T) {
 		{"demo on an address in use", exitFailed, "in use", []string{"--demo", "--listen", taken, "--data", filepath.Dir(dir)}},
 		{"directory in use", exitFailed, "another palier is using", []string{"--listen", "127.0.0.1:0", "--data", dir}},
 		{"no address", exitUsage, "--listen", []string{"--listen", "nonsense", "--data", t.TempDir()}},
+		{"no network", exitUsage, "--trust-proxy", []string{"--listen", "127.0.0.1:0", "--trust-proxy", "proxy.example.com", "--data", t.TempDir()}},
 		{"slow clock", exitUsage, "--time-scale", []string{"--listen", "127.0.0.1:0", "--time-scale", "0.5", "--data", t.TempDir()}},
 	} {
 		var out, errOut bytes.Buffer

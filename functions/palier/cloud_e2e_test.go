@@ -16,7 +16,7 @@ func TestHealthyBundleReachesEveryoneOnLambda(t *testing.T) {
 	percents := []rollout.Percent{10 * rollout.OnePercent, 30 * rollout.OnePercent, 60 * rollout.OnePercent, rollout.Everyone}
 	plan := rollout.Plan{OnTimeout: rollout.TimeoutPromote, Alpha: 0.0001} // as in TestHealthyBundleReachesEveryone
 	for _, p := range percents {
-		plan.Phases = append(plan.Phases, rollout.Phase{Percent: p, Hold: rollout.Hold{Min: hours(6), Max: hours(12)}, MinDevices: 3}) // of 30, even on a busy machine
+		plan.Phases = append(plan.Phases, rollout.Phase{Percent: p, Hold: rollout.Hold{Min: hours(4), Max: hours(8)}, MinDevices: 3}) // of 30, even on a busy machine
 	}
 	c := startCloud(t, cloudlocal.Options{Scale: 1600})
 	c.apply(t, rollout.Builtin)
@@ -51,6 +51,7 @@ func TestCrashingBundleIsStoppedOnLambda(t *testing.T) {
 	pool := c.Function(resolveFunction)
 	eventually(t, 3*time.Minute, "every device has asked once", func() bool { return pool.Stats().Invocations > devices })
 	stop := c.awaitStop(t, c.begin(t, plan).ID, rollout.Crash)
+	c.replayed(t, stop.rollout.ID)
 	report := load.stop(t)
 	onlyViolations(t, report, stop.allowed()...)
 	stop.tell(t, report)

@@ -121,6 +121,7 @@ func exercise(t *testing.T, c *cloud) {
 		return c.rollout(t, id).State == rollout.Completed
 	})
 	_ = c.metrics(t, id)
+	must(t, operator.get(t.Context(), appPath(testApp, "rollouts", id, "verdicts"), nil))
 	must(t, operator.get(t.Context(), appPath(testApp, "explain")+"?device_id="+device, nil))
 	loseRecords(t, c)
 	crowdASlot(t, c)

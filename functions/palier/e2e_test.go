@@ -39,7 +39,7 @@ func TestHealthyBundleReachesEveryone(t *testing.T) {
 	plan := rollout.Plan{OnTimeout: rollout.TimeoutPromote, Alpha: 0.0001}
 	for _, p := range percents {
 		plan.Phases = append(plan.Phases, rollout.Phase{
-			Percent: p, Hold: rollout.Hold{Min: hours(4), Max: hours(6)},
+			Percent: p, Hold: rollout.Hold{Min: hours(3), Max: hours(4)},
 		})
 	}
 	s := serveProcess(t, scale)
@@ -53,6 +53,7 @@ func TestHealthyBundleReachesEveryone(t *testing.T) {
 		t.Fatalf("a healthy bundle ended %s in phase %d: %s", r.State, r.Phase, r.Reason)
 	}
 	checkWalk(t, s.audit(t, id), percents)
+	s.replayed(t, id)
 	checkShares(t, s.metrics(t, id), percents)
 	report := load.report(t, 4*time.Minute)
 	onlyViolations(t, report)
@@ -217,6 +218,7 @@ func TestCrashingBundleIsStopped(t *testing.T) {
 	// A fleet's first starts come evenly, and all before any second one. Life is not like that.
 	eventually(t, 2*time.Minute, "every device has asked once", func() bool { return s.checks(t) > devices })
 	stop := s.awaitStop(t, s.begin(t, rollout.DefaultPlan).ID, rollout.Crash)
+	s.replayed(t, stop.rollout.ID)
 	report := load.stop(t)
 	onlyViolations(t, report, stop.allowed()...)
 	stop.tell(t, report)

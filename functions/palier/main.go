@@ -98,7 +98,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the server said no, 4 no server a
 	c.flags(root.PersistentFlags())
 	root.AddCommand(
 		newServe(), newApply(c), newExport(c), newRollout(c), newExplain(c), newFleet(), newToken(c), newApp(c), newCost(c), newDeadLetters(c),
-		newCloudLocal(), newKeys(c), newSnapshot(c), newEdge(),
+		newCloudLocal(), newKeys(c), newSnapshot(c), newEdge(), newSimulate(c), newReplay(c), newBacktest(c),
 	)
 	return root
 }

@@ -26,7 +26,8 @@ var (
 	descEvents    = prometheus.NewDesc("palier_telemetry_events_total", "Telemetry events acknowledged.", nil, nil)
 	descUnknown   = prometheus.NewDesc("palier_telemetry_unknown_events_total", "Acknowledged events with an unknown action.", nil, nil)
 	descOverload  = prometheus.NewDesc("palier_telemetry_overloads_total", "Telemetry requests answered 429.", nil, nil)
-	descChecks    = prometheus.NewDesc("palier_check_events_total", "Check events put on the stream or dropped.", []string{"outcome"}, nil)
+	descCapped    = prometheus.NewDesc("palier_telemetry_capped_total", "Acknowledged events that do not count, because too many of their kind came from one network.", nil, nil)
+	descChecks    = prometheus.NewDesc("palier_check_events_total", "Check events put on the stream, dropped, or left out because too many came from one network.", []string{"outcome"}, nil)
 )
 
 var (
@@ -59,6 +60,8 @@ func (c serverCollector) Collect(ch chan<- prometheus.Metric) {
 	count(descOverload, st.Overloads)
 	count(descChecks, st.ChecksNoted, "noted")
 	count(descChecks, st.ChecksDropped, "dropped")
+	count(descChecks, st.ChecksLeftOut, "left_out")
+	count(descCapped, st.EventsCapped)
 	folded := c.server.aggregator.Stats()
 	count(descFolded, folded.Events)
 	count(descPoison, folded.Poison)

@@ -50,19 +50,22 @@ rollout that is live is meant, or the newest.`,
 
 func newRolloutStart(c *connection) *cobra.Command {
 	var channel, bundle, plan, reason, at string
-	var hotfix bool
+	var hotfix, shadow bool
 	cmd := &cobra.Command{
 		Use:   "start APP --channel NAME --bundle VERSION [--plan NAME|FILE]",
 		Short: "Start a rollout of a bundle on a channel",
 		Long: `Start begins a rollout. The plan is the name of a built-in one (progressive, cautious, groups, instant), of one of
 the app's own, or a YAML file. --hotfix replaces the rollout that is live on the channel: devices that had its
-candidate get the new one first.`,
+candidate get the new one first.
+
+--shadow has the rollout judged and reported on as any other, but the verdict never acts: a phase ends at its longest hold,
+or at its least where there is none. Use it to see what the judge would do before you trust it.`,
 		Example: `  palier rollout start com.example.shop --channel production --bundle 1.4.0
   palier rollout start com.example.shop --channel production --bundle 1.4.1 --plan cautious --hotfix
   palier rollout start com.example.shop --channel beta --bundle 1.5.0 --plan ./careful.yaml --at 2026-12-01T08:00:00Z`,
 		Args: exactArgs("APP"), ValidArgsFunction: c.completeApp, SuggestFor: []string{"create", "new", "begin"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in := map[string]any{"channel": channel, "bundle": bundle, "hotfix": hotfix}
+			in := map[string]any{"channel": channel, "bundle": bundle, "hotfix": hotfix, "shadow": shadow}
 			if reason != "" {
 				in["reason"] = reason
 			}
@@ -99,6 +102,7 @@ candidate get the new one first.`,
 	f.StringVar(&reason, "reason", "", "why, for the audit log")
 	f.StringVar(&at, "at", "", "start later, at this time")
 	f.BoolVar(&hotfix, "hotfix", false, "supersede the rollout that is live on the channel")
+	f.BoolVar(&shadow, "shadow", false, "judge and report, but let time alone move it")
 	_ = cmd.MarkFlagRequired("bundle")
 	offer(cmd, "channel", c.completeNamed(channelsOf))
 	offer(cmd, "bundle", c.completeNamed(bundlesOf))
@@ -152,7 +156,7 @@ func printRollouts(w io.Writer, list []admin.RolloutView, now time.Time) error {
 			id = shortest(id, list)
 		}
 		since := cmp.Or(r.EndedAt, r.PausedAt, r.PhaseStartedAt, r.CreatedAt)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d/%d\t%s\t%s\t\n", id, r.Channel, r.Bundle, inWords(r.State), r.Phase+1, r.Phases, r.Percent, sinceColumn(since, now))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d/%d\t%s\t%s\t\n", id, r.Channel, r.Bundle, stateColumn(r), r.Phase+1, r.Phases, r.Percent, sinceColumn(since, now))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -168,6 +172,14 @@ func printRollouts(w io.Writer, list []admin.RolloutView, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// stateColumn is where a rollout is in its life, and whether the judge has a say in it.
+func stateColumn(r admin.RolloutView) string {
+	if r.Shadow {
+		return inWords(r.State) + " (shadow)"
+	}
+	return inWords(r.State)
 }
 
 // sinceColumn is an age, or a time to come as a date.
@@ -327,6 +339,9 @@ func describe(r admin.RolloutView) string {
 		text += fmt.Sprintf(" for %s", r.StartsAt.Format("2006-01-02 15:04 MST"))
 	case r.State.Live():
 		text += fmt.Sprintf(", phase %d of %d (%s)", r.Phase+1, r.Phases, share(r))
+	}
+	if r.Shadow {
+		text += ", a shadow: moved by time alone"
 	}
 	return text
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ import (
 	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/promote"
 	"github.com/palier-ota/palier/internal/relay"
+	"github.com/palier-ota/palier/internal/source"
 	"github.com/palier-ota/palier/internal/store"
 	storesqlite "github.com/palier-ota/palier/internal/store/sqlite"
 	streamsqlite "github.com/palier-ota/palier/internal/stream/sqlite"
@@ -46,9 +48,10 @@ type serveOptions struct {
 	data   string
 	listen string
 	scale  float64
-	token  string     // first admin token; empty: made and stored
-	edges  []*url.URL // to tell of changes
-	fresh  bool       // clear the data directory first
+	token  string         // first admin token; empty: made and stored
+	edges  []*url.URL     // to tell of changes
+	trust  []netip.Prefix // proxies and edges to believe on where devices ask from
+	fresh  bool           // clear the data directory first
 	log    *slog.Logger
 	notify func(promote.Outcome)
 }
@@ -56,6 +59,7 @@ type serveOptions struct {
 func newServe() *cobra.Command {
 	var o serveOptions
 	var edges []string
+	var trust string
 	var demo, verbose bool
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -70,10 +74,15 @@ simulated devices, a healthy rollout and a crashing one, all in a folder "demo" 
 
 Edges fetch signed snapshots from here and hand over what devices report; "palier token create NAME --role edge" lets one
 in, and "palier keys" shows the key that it is to trust. Each --edge is told of changes at once, instead of at its next
-poll.`,
+poll.
+
+What one network reports counts within bounds, so that nobody can take a bundle back with a script. A network is a /24 of
+IPv4 or a /48 of IPv6. Behind a proxy on another machine, or with edges, name those with --trust-proxy: what they write
+into X-Forwarded-For is believed then. One on this machine always is.`,
 		Example: `  palier serve
   palier serve --data /var/lib/palier --listen 127.0.0.1:8787
   palier serve --edge https://edge.example.com
+  palier serve --listen 0.0.0.0:8787 --trust-proxy 10.0.0.0/8
   palier serve --demo`,
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -85,6 +94,10 @@ poll.`,
 					return usageError{fmt.Errorf("--edge: %w", err)}
 				}
 				o.edges = append(o.edges, edge)
+			}
+			var err error
+			if o.trust, err = source.ParseTrusted(trust); err != nil {
+				return usageError{fmt.Errorf("--trust-proxy: %w", err)}
 			}
 			level := slog.LevelInfo
 			if demo {
@@ -112,6 +125,7 @@ poll.`,
 	f.StringVar(&o.listen, "listen", defaultListen, "address to listen on; port 0 picks a free one")
 	f.Float64Var(&o.scale, "time-scale", 1, "run the clock this many times faster, 1 to 1000000")
 	f.StringArrayVar(&edges, "edge", nil, "address of an edge to tell of changes at once; repeat it for more")
+	f.StringVar(&trust, "trust-proxy", "", "networks of proxies and edges to believe on where devices ask from, such as 10.0.0.0/8,192.0.2.7")
 	f.BoolVar(&demo, "demo", false, "seed an app and run a fleet, a healthy rollout and a crashing one")
 	f.BoolVar(&verbose, "verbose", false, "log every decision")
 	return cmd
@@ -201,6 +215,7 @@ func (s *server) wire(ctx context.Context) error {
 	keys := store.Keys{Store: s.store, Now: s.clock.Now}
 	s.devices = device.New(device.Config{
 		Apps: apps, Devices: store.Devices{Store: s.store}, Stream: s.stream, Now: s.clock.Now, Log: s.options.log,
+		TrustProxies: s.options.trust,
 	})
 	s.origin = relay.New(relay.Config{
 		Apps: apps, Tokens: store.Tokens{Store: s.store}, Keys: keys, Devices: s.devices,
@@ -216,9 +231,10 @@ func (s *server) wire(ctx context.Context) error {
 	if err := s.firstToken(ctx); err != nil {
 		return err
 	}
-	s.aggregator = &aggregate.Aggregator{Stream: s.stream, Store: s.store, Name: streamName, Log: s.options.log}
+	s.aggregator = &aggregate.Aggregator{Stream: s.stream, Store: s.store, Name: streamName, Log: s.options.log, Now: s.clock.Now}
 	s.ticker = &promote.Ticker{
-		Apps: apps, Tallies: store.Tallies{Store: s.store}, Now: s.clock.Now, Log: s.options.log, Notify: s.options.notify,
+		Apps: apps, Tallies: store.Tallies{Store: s.store}, Verdicts: store.Verdicts{Store: s.store},
+		Now: s.clock.Now, Log: s.options.log, Notify: s.options.notify,
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),

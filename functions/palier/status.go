@@ -52,8 +52,14 @@ func (c *connection) look(ctx context.Context, app, id string) (l look, err erro
 	return l, nil
 }
 
-// printStatus draws a rollout and its evidence for a terminal.
+// printStatus draws all that is known of a rollout for a terminal.
 func printStatus(w io.Writer, l look) {
+	printStanding(w, l)
+	printPercentiles(w, l.Display)
+}
+
+// printStanding draws a rollout and its evidence.
+func printStanding(w io.Writer, l look) {
 	r, v := l.Rollout, l.Verdict
 	fmt.Fprintln(w, wrap(describe(r), 0))
 	fmt.Fprintf(w, "  %s %s %%\n", bar(r.Percent.Share(), 40), r.Percent)
@@ -64,12 +70,17 @@ func printStatus(w io.Writer, l look) {
 		fmt.Fprintln(w, wrap("  "+lastChange(l), 4))
 	}
 	if r.State == rollout.Running || r.State == rollout.Paused && v.Sentence != r.Reason {
-		fmt.Fprintln(w, wrap(fmt.Sprintf("  verdict: %s — %s", v.Decision, v.Sentence), 4))
+		verdict := "verdict"
+		if r.Shadow {
+			verdict = "verdict, which does not act in a shadow"
+		}
+		fmt.Fprintln(w, wrap(fmt.Sprintf("  %s: %s — %s", verdict, v.Decision, v.Sentence), 4))
 	}
 	if r.State == rollout.Scheduled {
 		return // nothing has been measured
 	}
-	fmt.Fprintf(w, "  devices compared: %d candidate, %d control\n\n", v.Candidate, v.Control)
+	printDevices(w, l.MetricsView)
+	fmt.Fprintln(w)
 	printEvidence(w, v, 1/r.Plan.Beta)
 }
 
@@ -81,7 +92,7 @@ func printPhase(w io.Writer, m admin.MetricsView) {
 		longest = "at most " + short(r.Hold.Max)
 	}
 	fmt.Fprintf(w, "  in phase %q for %s (at least %s, %s)\n", r.PhaseName, short(r.Held), short(r.Hold.Min), longest)
-	if least := r.Plan.Phases[r.Phase].MinDevices; least > 0 {
+	if least := r.Plan.Phases[r.Phase].MinDevices; least > 0 && !r.Shadow {
 		seen := int64(0)
 		if r.Phase < len(m.Phases) {
 			seen = m.Phases[r.Phase].Candidate.Devices
@@ -137,6 +148,9 @@ func printEvidence(w io.Writer, v judge.Verdict, safe float64) {
 			fmt.Fprintf(w, row, e.Metric, state(e), fmt.Sprint(e.Candidate), control(e), estimate(e), bounds(e), harmBar, safeBar)
 		}
 		fmt.Fprintln(w, "ratio 1: like control, more: worse; %: rate of failure, ≤ limit; full bar: shown")
+		for _, note := range footnotes(known) {
+			fmt.Fprintln(w, wrap(note, 2))
+		}
 	}
 	if len(silent) > 0 {
 		fmt.Fprintln(w, wrap("not reported yet: "+strings.Join(silent, ", "), 2))
@@ -176,10 +190,13 @@ func state(e judge.Evidence) string {
 	return "open"
 }
 
-// control is what the candidate is held against: the other arm's events, or a limit.
+// control is what the candidate is held against: the other arm's events, a limit, or what the app's devices did before.
 func control(e judge.Evidence) string {
-	if e.Limit > 0 {
+	switch {
+	case e.Limit > 0:
 		return "≤ " + figure(1, e) + " %"
+	case e.Past > 0:
+		return "~" + figure(1, judge.Evidence{Limit: e.Past}) + " %"
 	}
 	return fmt.Sprint(e.Control)
 }

@@ -52,6 +52,7 @@ type watcher struct {
 	app, id string
 	seen    look
 	history []string
+	rows    int // of the terminal; 0 while unknown
 	err     error
 }
 
@@ -160,6 +161,8 @@ func (w watcher) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if key := msg.String(); key == "q" || key == "ctrl+c" || key == "esc" {
 			return w, tea.Quit
 		}
+	case tea.WindowSizeMsg:
+		w.rows = msg.Height
 	case fetched:
 		if msg.err != nil {
 			w.err = msg.err
@@ -177,13 +180,21 @@ func (w watcher) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	return w, nil
 }
 
-// View draws the rollout, and below it what changed while watching.
+// View draws the rollout, and below it what changed while watching. Percentiles are drawn where there is room for them.
 func (w watcher) View() tea.View {
-	var b strings.Builder
 	if w.seen.Rollout.ID == "" {
 		return tea.NewView("asking the server …\n")
 	}
-	printStatus(&b, w.seen)
+	if full := w.picture(printStatus); w.rows == 0 || strings.Count(full, "\n") < w.rows {
+		return tea.NewView(full)
+	}
+	return tea.NewView(w.picture(printStanding))
+}
+
+// picture is the view with the rollout drawn by the given function.
+func (w watcher) picture(draw func(io.Writer, look)) string {
+	var b strings.Builder
+	draw(&b, w.seen)
 	b.WriteString("\n")
 	for _, line := range w.history[max(0, len(w.history)-6):] {
 		fmt.Fprintln(&b, wrap("· "+line, 2))
@@ -191,5 +202,5 @@ func (w watcher) View() tea.View {
 	if w.seen.Rollout.State.Live() {
 		b.WriteString("\nq leaves; the rollout goes on\n")
 	}
-	return tea.NewView(b.String())
+	return b.String()
 }

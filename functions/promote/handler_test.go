@@ -56,7 +56,7 @@ func (w *world) on(table store.Store) {
 	apps.Store = table
 	w.handler = &handler{
 		ticker: &promote.Ticker{
-			Apps: apps, Tallies: store.Tallies{Store: table}, Log: slog.New(slog.DiscardHandler),
+			Apps: apps, Tallies: store.Tallies{Store: table}, Verdicts: store.Verdicts{Store: table}, Log: slog.New(slog.DiscardHandler),
 			Now: func() time.Time { return start.Add(time.Hour) },
 		},
 		report: func(counts iter.Seq2[string, int64]) { w.counted = maps.Collect(counts) },

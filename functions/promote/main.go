@@ -26,7 +26,7 @@ func main() {
 		edges: edges,
 		ticker: &promote.Ticker{
 			Apps:    store.Apps{Store: store.Observe(table, edges.Changed), NewID: store.NewULID(rand.Reader), Large: large},
-			Tallies: store.Tallies{Store: table}, Now: env.Clock.Now, Log: env.Log,
+			Tallies: store.Tallies{Store: table}, Verdicts: store.Verdicts{Store: table}, Now: env.Clock.Now, Log: env.Log,
 		},
 		// A line for each tick makes every count exact.
 		report: func(counts iter.Seq2[string, int64]) { env.Metrics(os.Stdout).Report(counts) },

@@ -3,10 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
-	"slices"
-	"time"
 
 	"github.com/palier-ota/palier/internal/judge"
 	"github.com/palier-ota/palier/internal/promote"
@@ -66,6 +63,10 @@ func (s *Service) metrics(ctx context.Context, in *RolloutPath) (*object[Metrics
 	if err != nil {
 		return nil, err
 	}
+	shown, err := s.display(ctx, in)
+	if err != nil {
+		return nil, err
+	}
 	now := s.now()
 	if !r.EndedAt.IsZero() {
 		now = r.EndedAt
@@ -73,8 +74,9 @@ func (s *Service) metrics(ctx context.Context, in *RolloutPath) (*object[Metrics
 	input := promote.Input(r, tallies, now)
 	view := MetricsView{
 		Rollout: ViewRollout(r, s.now()), Verdict: judge.Judge(input), Newest: input.Newest,
-		Phases: phaseTotals(r.Plan, input.Strata), Adoption: adoptionCurve(input.Strata),
+		Phases: phaseTotals(r.Plan, input.Strata), Adoption: adoptionCurve(input.Strata), Display: shown,
 	}
+	view.AdoptionTimes = adoptionTimes(view.Adoption, began(r), now)
 	for _, phase := range view.Phases {
 		view.Arms.Candidate.add(phase.Candidate)
 		view.Arms.Control.add(phase.Control)
@@ -114,23 +116,4 @@ func (a *ArmView) add(b ArmView) {
 	for metric, n := range b.Events {
 		a.Events[metric] += n
 	}
-}
-
-// adoptionCurve accumulates the candidate arm hour by hour.
-func adoptionCurve(strata []judge.Stratum) []AdoptionPoint {
-	byHour := map[int64]judge.Counts{}
-	for _, stratum := range strata {
-		sum := byHour[stratum.Hour]
-		sum.Devices += stratum.Candidate.Devices
-		sum.Adopted += stratum.Candidate.Adopted
-		byHour[stratum.Hour] = sum
-	}
-	points := make([]AdoptionPoint, 0, len(byHour))
-	var devices, adopted int64
-	for _, hour := range slices.Sorted(maps.Keys(byHour)) {
-		devices += byHour[hour].Devices
-		adopted += byHour[hour].Adopted
-		points = append(points, AdoptionPoint{Hour: time.Unix(hour*3600, 0).UTC(), Devices: devices, Adopted: adopted})
-	}
-	return points
 }

@@ -51,8 +51,8 @@ func TestDescriptionNamesEveryCall(t *testing.T) {
 	const app = "/api/v1/apps/{app}"
 	want := map[string]string{
 		"/api/v1/apps": "get", app: "put get delete",
-		app + "/rollouts": "post get", app + "/rollouts/{id}": "get", app + "/rollouts/{id}/metrics": "get",
-		app + "/explain": "get", app + "/events": "get",
+		app + "/rollouts": "post get", app + "/rollouts/{id}": "get", app + "/rollouts/{id}/metrics": "get", app + "/rollouts/{id}/verdicts": "get",
+		app + "/explain": "get", app + "/events": "get", app + "/audience": "get", app + "/forecast": "post",
 		app + "/devices/{name}/failed/{version}": "delete",
 		"/api/v1/tokens":                         "post get", "/api/v1/tokens/{name}": "delete",
 		"/api/v1/keys": "get", "/api/v1/keys/next": "post", "/api/v1/keys/activate": "post",

@@ -20,6 +20,7 @@ type StartBody struct {
 	Plan     PlanRef   `json:"plan,omitempty" doc:"A plan's name or a plan of its own; progressive if left out"`
 	StartsAt time.Time `json:"starts_at,omitzero" doc:"When to start; now if left out"`
 	Hotfix   bool      `json:"hotfix,omitempty" doc:"Take over from a live rollout on the channel"`
+	Shadow   bool      `json:"shadow,omitempty" doc:"Judge and report, but move by time alone: a phase ends at its longest hold, or its least where there is none"`
 	Reason   string    `json:"reason,omitempty" doc:"For the audit log"`
 }
 
@@ -129,7 +130,11 @@ func (s *Service) startRollout(ctx context.Context, in *startInput) (*object[Rol
 	at := s.now().UTC()
 	req := rollout.StartRequest{
 		ID: s.newID(at), Salt: salt, Channel: body.Channel, Bundle: body.Bundle, Plan: body.Plan.Plan,
-		StartsAt: body.StartsAt, Hotfix: body.Hotfix, Actor: caller(ctx).Name, Reason: body.Reason, At: at,
+		StartsAt: body.StartsAt, Hotfix: body.Hotfix, Shadow: body.Shadow, Actor: caller(ctx).Name, Reason: body.Reason, At: at,
+	}
+	margins, err := s.prepare(ctx, in.App, &req)
+	if err != nil {
+		return nil, err
 	}
 	var warnings []string
 	view, err := s.transit(ctx, in.App, req.ID, func(state rollout.State) (rollout.Transition, error) {
@@ -139,7 +144,7 @@ func (s *Service) startRollout(ctx context.Context, in *startInput) (*object[Rol
 	if err != nil {
 		return nil, err
 	}
-	view.Body.Warnings = warnings
+	view.Body.Warnings, view.Body.Margins = warnings, margins
 	return view, nil
 }
 

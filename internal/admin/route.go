@@ -111,6 +111,8 @@ func (s *Service) route(version string) error {
 	s.routeResources(r)
 	s.routeRollouts(r)
 	s.routeInsight(r)
+	s.routeVerdicts(r)
+	s.routeForecast(r)
 	s.routeTokens(r)
 	s.routeKeys(r)
 	r.routeSelf()

@@ -34,6 +34,7 @@ type Service struct {
 	apps     store.Apps
 	devices  store.Devices
 	tallies  store.Tallies
+	verdicts store.Verdicts
 	tokens   store.Tokens
 	keys     store.Keys
 	now      func() time.Time
@@ -43,7 +44,8 @@ type Service struct {
 	deadline time.Duration
 	door     doorkeeper
 	handler  http.Handler
-	spec     []byte // the OpenAPI description
+	spec     []byte        // the OpenAPI description
+	playing  chan struct{} // holds one forecast
 }
 
 // New returns a Service that is ready to serve. It fails when the configuration is incomplete.
@@ -71,6 +73,7 @@ func New(cfg Config) (*Service, error) {
 		apps:     store.Apps{Store: cfg.Store, Large: cfg.Large, NewID: newID},
 		devices:  store.Devices{Store: cfg.Store},
 		tallies:  store.Tallies{Store: cfg.Store},
+		verdicts: store.Verdicts{Store: cfg.Store},
 		tokens:   store.Tokens{Store: cfg.Store},
 		keys:     store.Keys{Store: cfg.Store, Rand: cfg.Rand, Now: cfg.Now},
 		now:      cfg.Now,
@@ -79,6 +82,7 @@ func New(cfg Config) (*Service, error) {
 		log:      cfg.Log,
 		deadline: cfg.Deadline,
 		door:     doorkeeper{addresses: map[string]*rate.Limiter{}},
+		playing:  make(chan struct{}, 1),
 	}
 	if err := s.route(cfg.Version); err != nil {
 		return nil, fmt.Errorf("admin: %w", err)

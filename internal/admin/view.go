@@ -3,6 +3,7 @@ package admin
 import (
 	"time"
 
+	"github.com/palier-ota/palier/internal/forecast"
 	"github.com/palier-ota/palier/internal/judge"
 	"github.com/palier-ota/palier/internal/rollout"
 )
@@ -26,6 +27,7 @@ type RolloutView struct {
 	Hold           rollout.Hold         `json:"hold" doc:"How long the phase lasts at least and at most"`
 	Approval       bool                 `json:"approval,omitempty" doc:"A person must approve before the phase is left"`
 	Approved       bool                 `json:"approved,omitempty" doc:"The current phase has that approval"`
+	Shadow         bool                 `json:"shadow,omitempty" doc:"The judge only tells: time alone moves it"`
 	Plan           rollout.Plan         `json:"plan" doc:"The complete plan it walks, defaults filled in"`
 	Waiting        string               `json:"waiting,omitempty" doc:"What a person is asked to look at: the code of the verdict that holds it"`
 	Alarms         []rollout.Metric     `json:"alarms,omitempty" doc:"The metrics whose harm paused it"`
@@ -40,6 +42,7 @@ type RolloutView struct {
 	Supersedes     string               `json:"supersedes,omitempty"`
 	SupersededBy   string               `json:"superseded_by,omitempty"`
 	Warnings       []string             `json:"warnings,omitempty" doc:"At a start: what to think twice about"`
+	Margins        []forecast.Choice    `json:"margins,omitempty" doc:"At a start: the margins that the plan left to the judge, and what was chosen"`
 }
 
 // ViewRollout returns r as operators see it at the instant now.
@@ -49,7 +52,7 @@ func ViewRollout(r rollout.Rollout, now time.Time) RolloutView {
 		State: r.State, Live: r.State.Live(), Phase: r.Phase, Phases: len(r.Plan.Phases), Percent: r.Percent,
 		PhaseStartedAt: r.PhaseStartedAt, Approved: r.Approved, Plan: r.Plan, Reason: r.Reason, Actor: r.Actor, Version: r.Version,
 		CreatedAt: r.CreatedAt, StartsAt: r.StartsAt, PausedAt: r.PausedAt, EndedAt: r.EndedAt,
-		Waiting: r.Waiting, Alarms: r.Alarms, Waived: r.Waived,
+		Waiting: r.Waiting, Alarms: r.Alarms, Waived: r.Waived, Shadow: r.Shadow,
 		Supersedes: r.Supersedes, SupersededBy: r.SupersededBy,
 	}
 	if !r.EndedAt.IsZero() && r.EndedAt.Before(now) {
@@ -115,8 +118,38 @@ type PhaseMetrics struct {
 // AdoptionPoint is one hour of the adoption curve. Counts are cumulative.
 type AdoptionPoint struct {
 	Hour    time.Time `json:"hour" doc:"The hour's beginning"`
-	Devices int64     `json:"devices" doc:"Candidate devices seen until its end"`
+	Devices int64     `json:"devices" doc:"Candidate devices seen until its end, in the phase that had most"`
 	Adopted int64     `json:"adopted" doc:"Of those, running the candidate"`
+}
+
+// AdoptionTimes are the hours from a rollout's start until so many of the candidate devices seen by now ran the candidate.
+type AdoptionTimes struct {
+	P50 *float64 `json:"p50,omitempty" doc:"Until half of them did; absent when they do not yet"`
+	P90 *float64 `json:"p90,omitempty" doc:"Until nine in ten did; absent when they do not yet"`
+}
+
+// Percentiles are those of all values of a measured metric that an arm reported, in milliseconds, each within 2 %.
+type Percentiles struct {
+	Count int64   `json:"count" doc:"Values"`
+	P50   float64 `json:"p50" doc:"Milliseconds"`
+	P75   float64 `json:"p75" doc:"Milliseconds"`
+	P95   float64 `json:"p95" doc:"Milliseconds"`
+	P99   float64 `json:"p99" doc:"Milliseconds"`
+}
+
+// ArmDisplay is what one arm reported, summed up for people to look at. Verdicts do not rest on it: it is an estimate, up
+// to a minute old, and a process that was killed may have taken a minute with it.
+type ArmDisplay struct {
+	Devices       uint64       `json:"devices" doc:"Devices heard of, an estimate with a standard error of 1.6 %"`
+	LoadTime      *Percentiles `json:"load_time,omitempty"`
+	APITime       *Percentiles `json:"api_time,omitempty"`
+	SessionLength *Percentiles `json:"session_length,omitempty"`
+}
+
+// DisplayView is both arms' ArmDisplay side by side.
+type DisplayView struct {
+	Candidate ArmDisplay `json:"candidate"`
+	Control   ArmDisplay `json:"control"`
 }
 
 // MetricsView is what a rollout's data shows, and what follows from it.
@@ -127,6 +160,9 @@ type MetricsView struct {
 	Phases   []PhaseMetrics  `json:"strata" doc:"Totals by phase"`
 	Adoption []AdoptionPoint `json:"adoption" doc:"The adoption curve, by hour"`
 	Newest   time.Time       `json:"newest,omitzero" doc:"When the newest counted check was received"`
+
+	AdoptionTimes AdoptionTimes `json:"adoption_times" doc:"Hours from the start until 50 % and 90 % run the candidate"`
+	Display       DisplayView   `json:"display" doc:"Devices and percentiles for people to look at; nothing is decided by them"`
 }
 
 // ArmsView is both arms side by side.

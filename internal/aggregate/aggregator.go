@@ -22,7 +22,7 @@ const (
 
 	maxBackoff    = 5 * time.Second
 	stepTimeout   = 60 * time.Second
-	maxCommitOps  = 90
+	maxCommitOps  = 2 * telemetry.MaxRows // a change of one device fits
 	maxPatchBytes = 200_000
 	maxLeafBytes  = 3_000_000
 	// maxMerged is how many patches one write deletes: what is deleted may count as part of the write's size, too.
@@ -36,6 +36,7 @@ type Aggregator struct {
 	Store  store.Store
 	Name   string // of the stream, under which checkpoints are kept
 	Log    *slog.Logger
+	Now    func() time.Time // paces the writing of what is only looked at; default time.Now
 
 	Batch  int              // most records per Step; default 1000
 	Idle   time.Duration    // real time between two looks of Run at a stream that had nothing; default 200 ms
@@ -63,7 +64,7 @@ func (a *Aggregator) Step(ctx context.Context, shardName string) (int, error) {
 		return 0, fmt.Errorf("fold shard %s: %w", shardName, err)
 	}
 	if len(batch) == 0 {
-		return 0, nil
+		return 0, a.show(ctx, s, a.now().Add(-displayEvery))
 	}
 	if err := a.foldPulled(ctx, s, batch); err != nil {
 		return 0, err
@@ -75,9 +76,9 @@ func (a *Aggregator) Step(ctx context.Context, shardName string) (int, error) {
 	return len(batch), nil
 }
 
-// Run folds all shards until ctx ends, and then returns nil. Each shard is followed on its own, so that one that fails,
-// which is logged and tried again ever more slowly, does not hold up the others. It only fails when the stream cannot say
-// which shards it has.
+// Run folds all shards until ctx ends, settles (see Settle), and then returns nil. Each shard is followed on its own, so
+// that one that fails, which is logged and tried again ever more slowly, does not hold up the others. It only fails when
+// the stream cannot say which shards it has.
 func (a *Aggregator) Run(ctx context.Context) error {
 	shards, err := a.Stream.Shards(ctx)
 	if err != nil {
@@ -88,6 +89,11 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		following.Go(func() { a.follow(ctx, name) })
 	}
 	following.Wait()
+	rest, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if err := a.Settle(rest); err != nil {
+		a.log().Warn("the last minute is missing from the percentiles", "error", err)
+	}
 	return nil
 }
 

@@ -3,13 +3,17 @@ package aggregate_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/palier-ota/palier/internal/aggregate"
 	"github.com/palier-ota/palier/internal/rollout"
 	"github.com/palier-ota/palier/internal/store"
+	"github.com/palier-ota/palier/internal/store/dynamo"
 	"github.com/palier-ota/palier/internal/stream"
 	"github.com/palier-ota/palier/internal/telemetry"
 )
@@ -88,4 +92,83 @@ func benchmarkEvent(b *testing.B, random *rand.Rand, device int, n int64) []byte
 		b.Fatal(err)
 	}
 	return data
+}
+
+// displayMeter adds up what the sketches cost: their writes, with the checkpoints of commits that were made for them alone,
+// and the reads before them.
+type displayMeter struct {
+	store.Store
+	sketches, units, readUnits, all atomic.Int64
+}
+
+func (m *displayMeter) Get(ctx context.Context, k store.Key, c store.Consistency) (store.Item, error) {
+	item, err := m.Store.Get(ctx, k, c)
+	if isSketch(k) {
+		m.readUnits.Add(int64(1 + len(item.Value)/4096))
+	}
+	return item, err
+}
+
+func (m *displayMeter) Write(ctx context.Context, ops ...store.Op) error {
+	own := slices.DeleteFunc(slices.Clone(ops), func(op store.Op) bool { return !isSketch(op.Item.Key) })
+	m.sketches.Add(int64(len(own)))
+	if len(own) == len(ops)-1 { // all but the checkpoint
+		own = ops
+	}
+	for _, op := range own {
+		m.units.Add(2 * int64(dynamo.WriteUnits(op))) // twice, as in any transaction
+	}
+	m.all.Add(int64(dynamo.WriteUnits(ops...)))
+	return m.Store.Write(ctx, ops...)
+}
+
+// BenchmarkDisplay folds half an hour of an app with so many events a day, half of them measures, as they come with the
+// template's batch window of thirty seconds, and reports what the display costs beside the counting.
+func BenchmarkDisplay(b *testing.B) {
+	const span, window, perDevice = 30 * time.Minute, 30 * time.Second, 2
+	for _, perDay := range []int{10_000, 100_000, 1_000_000, 10_000_000} {
+		b.Run(fmt.Sprintf("events=%d", perDay), func(b *testing.B) {
+			_, st := engines(b)
+			random := rand.New(rand.NewPCG(1, 2))
+			metered, clock := &displayMeter{Store: st}, newWall()
+			a := &aggregate.Aggregator{Store: metered, Name: streamName, Now: clock.now}
+			perWindow := float64(perDay) * window.Hours() / 24
+			events, due := 0, 0.0
+			for b.Loop() {
+				for range int(span / window) {
+					var batch []stream.Record
+					for due += perWindow; due >= 1; due-- {
+						data, err := telemetry.Append(nil, measuredEvent(random, random.IntN(perDay/perDevice), clock.now().UnixMilli()))
+						if err != nil {
+							b.Fatal(err)
+						}
+						batch = append(batch, stream.Record{Data: data})
+					}
+					if _, err := a.FoldBatch(b.Context(), pushed(batch, events)); err != nil {
+						b.Fatal(err)
+					}
+					events += len(batch)
+					clock.forward(window)
+				}
+			}
+			million := 1e6 / float64(events)
+			b.ReportMetric(float64(metered.units.Load())*million, "display-write-units/million")
+			b.ReportMetric(float64(metered.all.Load())*million, "write-units/million")
+			b.ReportMetric(float64(metered.readUnits.Load())*million, "display-read-units/million")
+			b.ReportMetric(float64(metered.units.Load())/float64(max(1, metered.sketches.Load())), "units/display-write")
+		})
+	}
+}
+
+// measuredEvent is a check, or every other time a load, a response or a session.
+func measuredEvent(random *rand.Rand, device int, at int64) telemetry.Event {
+	e := telemetry.Event{
+		App: "com.example.shop", Device: telemetry.Fingerprint(fmt.Sprint("device-", device)), Version: "1.3.0", Platform: "android", Time: at,
+		Exposures: []telemetry.Exposure{{Rollout: "01JD0000000000000000000000", Arm: 1 + rollout.Arm(device%2)}},
+	}
+	if random.IntN(2) == 0 {
+		measures := []telemetry.MetricType{telemetry.MetricLoadTime, telemetry.MetricAPITime, telemetry.MetricSessionLength}
+		e.Kind, e.Action, e.Value = telemetry.KindMetric, string(measures[random.IntN(3)]), 900*math.Exp(0.8*random.NormFloat64())
+	}
+	return e
 }

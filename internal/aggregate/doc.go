@@ -32,4 +32,15 @@
 // with 500 devices and a few minutes with 10,000. Only certificates and silence wait for it. Whatever else could say
 // that a slot is complete, such as a report of another kind, also goes on when checks alone are lost, and would make
 // silence of what nobody heard.
+//
+// # What is only looked at
+//
+// Beside the tallies each shard keeps a summary of every rollout for people to look at: devices heard of, and percentiles of
+// what was measured (see package sketch). What is new in it stays in memory and is merged into the stored one with a fold's
+// commit, at most once a minute, for two to four write units: a tenth of what the counting takes (BenchmarkDisplay). The
+// checkpoint's version guards that write like any other, and whoever writes reads first, so hosts take turns here too.
+//
+// This is the one thing that is not exact. A process that is killed takes with it up to a minute of what it heard. A pushed
+// batch that comes again, because another of its slots could not be folded, has its values in the percentiles twice; its
+// devices count once all the same. Nothing is decided by it, and no count waits for it.
 package aggregate

@@ -22,13 +22,15 @@ type news struct {
 // hearing is what records say, sorted by rollout.
 type hearing struct {
 	rollouts map[rolloutKey]*news
-	newest   int64 // received time of the newest event, counted or not, Unix milliseconds; 0 for none
+	shown    observations // for people to look at
+	newest   int64        // received time of the newest event, counted or not, Unix milliseconds; 0 for none
 }
 
 // add takes in what event says.
 func (h *hearing) add(event telemetry.Event) {
 	h.newest = max(h.newest, event.Time)
 	for _, x := range event.Exposures {
+		h.shown.add(event, x)
 		observed := telemetry.Observe(event, x)
 		if observed.IsZero() {
 			continue
@@ -69,7 +71,7 @@ func (a *Aggregator) foldPulled(ctx context.Context, s *shard, batch []stream.De
 // fold counts what was heard and moves the shard's checkpoint to after, keeping at most so many bytes of what it read.
 func (a *Aggregator) fold(ctx context.Context, s *shard, heard hearing, after store.Checkpoint, cache int) error {
 	s.folds++
-	err := a.foldNews(ctx, s, heard.rollouts, after)
+	err := a.foldNews(ctx, s, heard, after)
 	if err == nil {
 		err = a.compactCrowded(ctx, s, heard.rollouts)
 	}
@@ -112,10 +114,30 @@ func (a *Aggregator) countEvent(e telemetry.Event) {
 }
 
 // foldNews commits what was heard, and the checkpoint after with the last of it.
-func (a *Aggregator) foldNews(ctx context.Context, s *shard, heard map[rolloutKey]*news, after store.Checkpoint) error {
+func (a *Aggregator) foldNews(ctx context.Context, s *shard, heard hearing, after store.Checkpoint) error {
 	c := commit{aggregator: a, shard: s}
+	if err := c.addNews(ctx, heard.rollouts); err != nil {
+		return err
+	}
+	now := a.now()
+	shown, err := c.addDisplays(ctx, now.Add(-displayEvery), heard.shown)
+	if err != nil { // nothing that is counted waits for it
+		a.log().Warn("percentiles are not brought up to date; the next fold tries again", "shard", s.book.Name, "error", err)
+	}
+	// With nothing new, the engine that pushed it keeps the place.
+	if len(c.pending) > 0 || after.Position != s.checkpoint.Position {
+		if err := c.flush(ctx, after); err != nil {
+			return err
+		}
+	}
+	s.hear(now, heard.shown, shown)
+	return nil
+}
+
+// addNews gathers what heard changes, and writes it but for the last part.
+func (c *commit) addNews(ctx context.Context, heard map[rolloutKey]*news) error {
 	for _, k := range sortedKeys(heard) {
-		known, err := s.rollout(ctx, k)
+		known, err := c.shard.rollout(ctx, k)
 		if err != nil {
 			return err
 		}
@@ -134,16 +156,15 @@ func (a *Aggregator) foldNews(ctx context.Context, s *shard, heard map[rolloutKe
 			}
 		}
 	}
-	if len(c.pending) == 0 && after.Position == s.checkpoint.Position {
-		return nil // nothing new, and the engine that pushed it keeps the place
-	}
-	return c.flush(ctx, after)
+	return nil
 }
 
 func sortedKeys[V any](m map[rolloutKey]V) []rolloutKey {
-	return slices.SortedFunc(maps.Keys(m), func(a, b rolloutKey) int {
-		return cmp.Or(cmp.Compare(a.app, b.app), cmp.Compare(a.rollout, b.rollout))
-	})
+	return slices.SortedFunc(maps.Keys(m), compareKeys)
+}
+
+func compareKeys(a, b rolloutKey) int {
+	return cmp.Or(cmp.Compare(a.app, b.app), cmp.Compare(a.rollout, b.rollout))
 }
 
 // commit gathers changes until they fill one write.
@@ -159,7 +180,8 @@ type pending struct {
 	changes []telemetry.Change
 	delta   telemetry.Delta
 	newest  int64
-	bytes   int // bound on the changed records' size
+	sketch  []byte // nil leaves it
+	bytes   int    // bound on the changed records' size
 }
 
 // add takes change in, after writing what was gathered if there is no room left.
@@ -186,29 +208,32 @@ func (c *commit) addNewest(ctx context.Context, k rolloutKey, newest int64) erro
 	return nil
 }
 
+// perRollout is how many operations a rollout takes beside its tally rows: a patch and the newest check.
+const perRollout = 2
+
 // room returns where to gather for k, with at least so many tally rows and bytes to spare.
 func (c *commit) room(ctx context.Context, k rolloutKey, rows, bytes int) (*pending, error) {
-	const perRollout = 2 // a patch and the newest check
 	ops, full := rows+perRollout, false
-	var found *pending
 	for _, p := range c.pending {
 		ops += perRollout + len(p.delta)
-		if p.key == k {
-			found = p
-			full = p.bytes+bytes > maxPatchBytes
-		}
+		full = full || p.key == k && p.bytes+bytes > maxPatchBytes
 	}
 	if len(c.pending) > 0 && (full || ops > maxCommitOps) {
 		if err := c.flush(ctx, c.shard.checkpoint); err != nil {
 			return nil, err
 		}
-		found = nil
 	}
-	if found == nil {
-		found = &pending{key: k, delta: telemetry.Delta{}}
-		c.pending = append(c.pending, found)
+	return c.of(k), nil
+}
+
+// of returns where to gather for k, whether or not there is room.
+func (c *commit) of(k rolloutKey) *pending {
+	if i := slices.IndexFunc(c.pending, func(p *pending) bool { return p.key == k }); i >= 0 {
+		return c.pending[i]
 	}
-	return found, nil
+	p := &pending{key: k, delta: telemetry.Delta{}}
+	c.pending = append(c.pending, p)
+	return p
 }
 
 // flush writes what was gathered together with the checkpoint, and takes it into the shard's state.
@@ -235,7 +260,7 @@ func (c *commit) flush(ctx context.Context, after store.Checkpoint) error {
 // fold returns what p writes.
 func (s *shard) fold(ctx context.Context, p *pending) (store.Fold, error) {
 	f := store.Fold{
-		App: p.key.app, Rollout: p.key.rollout, Newest: p.newest,
+		App: p.key.app, Rollout: p.key.rollout, Newest: p.newest, Sketch: p.sketch,
 		Tallies: make(map[telemetry.TallyKey]telemetry.Tally, len(p.delta)),
 	}
 	if err := s.readRows(ctx, p.key, p.delta); err != nil {
@@ -253,6 +278,9 @@ func (s *shard) fold(ctx context.Context, p *pending) (store.Fold, error) {
 // apply takes p, written as f, into the shard's state.
 func (s *shard) apply(p *pending, f store.Fold) {
 	known := s.rollouts[p.key]
+	if known == nil { // only its sketch was written
+		return
+	}
 	maps.Copy(known.tallies, f.Tallies)
 	known.newest = max(known.newest, f.Newest)
 	if len(f.Patches) > 0 {

@@ -38,8 +38,8 @@ func randomHistory(random *rand.Rand, devices, events int) history {
 			plans[i].starts[p] = plans[i].starts[p-1] + 1 + random.Int64N(25)
 		}
 	}
-	actions := []string{"app_crash", "app_crash", "app_anr", "update_fail", "set_fail", "download_fail", "set", "novel_action",
-		"webview_javascript_error", "app_moved_to_background"}
+	actions := []string{"app_crash", "app_crash", "app_anr", "update_fail", "set_fail", "download_fail", "checksum_fail", "set",
+		"novel_action", "webview_javascript_error", "app_killed_low_memory", "app_moved_to_background"}
 	metrics := []telemetry.MetricType{telemetry.MetricLoadTime, telemetry.MetricAPITime, telemetry.MetricSessionLength,
 		telemetry.MetricFeatureUse, telemetry.MetricFeedback, telemetry.MetricConsent, "novel_metric"}
 	var h history
@@ -210,8 +210,28 @@ func (h history) naive() map[place]telemetry.Tally {
 				if info.Metric == rollout.Adoption {
 					return e.Kind == telemetry.KindCheck && e.Candidate
 				}
-				return class.Bad && class.Metric == info.Metric && (e.Candidate || !class.OfCandidate)
+				ofArm := e.Candidate || !class.OfCandidate || e.Arm == rollout.ArmControl && class.Category == telemetry.CategoryDelivery
+				return class.Bad && class.Metric == info.Metric && ofArm
 			})
+			if measured := info.Metric.Measured(); measured >= 0 {
+				passed := map[int64]int64{}
+				for level := range rollout.NumLevels {
+					hour, happened := firstHour(func(e exposed) bool {
+						class := telemetry.Classify(e.Event)
+						return class.Metric == info.Metric && class.Level > level
+					})
+					if happened {
+						passed[hour]++
+						count(phaseAt(hour), func(t *telemetry.Tally) { t.Measured[measured].Beyond[level]++ })
+					}
+				}
+				for hour, n := range passed {
+					count(phaseAt(hour), func(t *telemetry.Tally) {
+						t.Measured[measured].Devices++
+						t.Measured[measured].Squares += n * n
+					})
+				}
+			}
 			if !happened {
 				continue
 			}

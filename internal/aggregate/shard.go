@@ -24,7 +24,8 @@ type shard struct {
 	opened     bool // the checkpoint need not be read
 	checkpoint store.Checkpoint
 	rollouts   map[rolloutKey]*counted
-	folds      int64 // so far, as a clock for the cache
+	folds      int64                   // so far, as a clock for the cache
+	displays   map[rolloutKey]*display // nobody else has them: they are not forgotten when the store has moved on
 }
 
 // counted is what is known of one rollout in one shard.
@@ -44,7 +45,10 @@ func (a *Aggregator) shard(name string) *shard {
 	defer a.mu.Unlock()
 	s := a.shards[name]
 	if s == nil {
-		s = &shard{book: store.Shard{Store: a.Store, Stream: a.Name, Name: name}, limits: a.Limits, rollouts: map[rolloutKey]*counted{}}
+		s = &shard{
+			book: store.Shard{Store: a.Store, Stream: a.Name, Name: name}, limits: a.Limits,
+			rollouts: map[rolloutKey]*counted{}, displays: map[rolloutKey]*display{},
+		}
 		if a.shards == nil {
 			a.shards = map[string]*shard{}
 		}

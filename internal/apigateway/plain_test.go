@@ -12,7 +12,7 @@ import (
 )
 
 // seen is what Parse makes of an event, in memory of its own.
-type seen struct{ Method, Path, Query, Body, SourceIP, RequestID string }
+type seen struct{ Method, Path, Query, Body, SourceIP, Forwarded, RequestID string }
 
 func scanned(r *Request, event []byte) (seen, error) {
 	if err := r.Parse(event); err != nil {
@@ -20,7 +20,7 @@ func scanned(r *Request, event []byte) (seen, error) {
 	}
 	return seen{
 		strings.Clone(r.Method), strings.Clone(r.Path), strings.Clone(r.Query), string(r.Body), strings.Clone(r.SourceIP),
-		strings.Clone(r.RequestID),
+		strings.Clone(r.Forwarded), strings.Clone(r.RequestID),
 	}, nil
 }
 
@@ -38,7 +38,8 @@ func plain(event []byte) (seen, error) {
 	var s seen
 	context, err := object(top["requestContext"])
 	http, err2 := object(context["http"])
-	err = errors.Join(err, err2,
+	headers, err3 := object(top["headers"])
+	err = errors.Join(err, err2, err3, read(headers, "x-forwarded-for", &s.Forwarded),
 		read(top, "version", &version), read(top, "rawPath", &s.Path), read(top, "rawQueryString", &s.Query), read(top, "body", &s.Body),
 		read(top, "isBase64Encoded", &encoded), read(context, "requestId", &s.RequestID), read(context, "stage", &stage),
 		read(http, "method", &s.Method), read(http, "sourceIp", &s.SourceIP))

@@ -31,7 +31,8 @@ type Request struct {
 	Path      string // decoded, as API Gateway sends it, and without the stage that some URLs begin with
 	Query     string // as it came, without the question mark
 	Body      []byte // decoded if it was in base64
-	SourceIP  string
+	SourceIP  string // the other end of the connection
+	Forwarded string // the header X-Forwarded-For, in which SourceIP is the last; whoever asks can write the rest
 	RequestID string
 
 	version, stage string
@@ -70,6 +71,8 @@ func (r *Request) members(s *scanner) (body quoted, base64 bool) {
 			r.Path = r.text(s)
 		case "rawQueryString":
 			r.Query = r.text(s)
+		case "headers":
+			r.headers(s)
 		case "requestContext":
 			r.context(s)
 		case "body":
@@ -81,6 +84,23 @@ func (r *Request) members(s *scanner) (body quoted, base64 bool) {
 		}
 	}
 	return body, base64
+}
+
+// headers reads the member headers. API Gateway writes their names in lower case, and joins those of one name by commas.
+func (r *Request) headers(s *scanner) {
+	r.Forwarded = ""
+	if s.peek() == 'n' {
+		s.word("null")
+		return
+	}
+	s.enter('{')
+	for first := true; s.next('}', first); first = false {
+		if string(s.key()) == "x-forwarded-for" {
+			r.Forwarded = r.text(s)
+			continue
+		}
+		s.skip()
+	}
 }
 
 // context reads the member requestContext.

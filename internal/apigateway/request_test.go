@@ -49,7 +49,7 @@ func eventWith(change func(*events.APIGatewayV2HTTPRequest)) []byte {
 func TestParse(t *testing.T) {
 	var r Request
 	got, err := scanned(&r, eventWith(nil))
-	want := seen{"POST", "/updates", "a=1&b=%20", checkBody, "203.0.113.7", "JKJaXmPLvHcESHA="}
+	want := seen{"POST", "/updates", "a=1&b=%20", checkBody, "203.0.113.7", "203.0.113.7", "JKJaXmPLvHcESHA="}
 	if err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -63,6 +63,10 @@ func TestParse(t *testing.T) {
 		{"base64", func(e *event) {
 			e.Body, e.IsBase64Encoded = base64.StdEncoding.EncodeToString([]byte("\x00\xff\n")), true
 		}, func(s *seen) { s.Body = "\x00\xff\n" }},
+		{"a header that the client sent", func(e *event) { e.Headers["x-forwarded-for"] = "8.8.8.8, 203.0.113.7" }, func(s *seen) {
+			s.Forwarded = "8.8.8.8, 203.0.113.7"
+		}},
+		{"no headers", func(e *event) { e.Headers = nil }, func(s *seen) { s.Forwarded = "" }},
 		{"another stage", func(e *event) { e.RequestContext.Stage, e.RawPath = "staging", "/staging/updates" }, nil},
 		{"another stage behind a domain of its own", func(e *event) { e.RequestContext.Stage = "staging" }, nil},
 		{"a stage that begins a name", func(e *event) { e.RequestContext.Stage = "up" }, nil},
@@ -90,6 +94,10 @@ var texts = []string{
 	`{"version":"2.0","rawPath":"/","requestContext":{"requestId":"a","http":{"method":"GET"}},"requestContext":{"http":{"method":"PUT"}}}`,
 	`{"version":"2.0","rawPath":"/","requestContext":{"http":{"method":"GET"}},"requestContext":null}`,
 	`{"version":"2.0","rawPath":"/","requestContext":{"http":{"method":"GET"},"http":null}}`,
+	`{"headers":{"x-forwarded-for":"a","x-forwarded-for":"b\u002c"},"version":"2.0","rawPath":"/","requestContext":{"http":{"method":"GET"}}}`,
+	`{"headers":{"x-forwarded-for":"a"},"headers":{},"version":"2.0","rawPath":"/","requestContext":{"http":{"method":"GET"}}}`,
+	`{"headers":[],"version":"2.0","rawPath":"/","requestContext":{"http":{"method":"GET"}}}`,
+	`{"headers":{"x-forwarded-for":1},"version":"2.0","rawPath":"/","requestContext":{"http":{"method":"GET"}}}`,
 	`{"version":"2.0","raw\u0050ath":"/","requestContext":{"http":{"method":"GET"}}}`,
 	`{"version":"1.0","rawPath":"/","requestContext":{"http":{"method":"GET"}}}`,
 	`{"version":2.0,"rawPath":"/","requestContext":{"http":{"method":"GET"}}}`,
@@ -130,7 +138,7 @@ func TestParseAgreesWithItsPlainTwin(t *testing.T) {
 			taken++
 		}
 	}
-	if taken != 7 {
+	if taken != 9 {
 		t.Errorf("%d of the events were taken", taken)
 	}
 }
@@ -159,7 +167,8 @@ func TestParseAgreesWithTheTypedEvent(t *testing.T) {
 			}
 			e.Body = string(body)
 		}
-		want := seen{e.RequestContext.HTTP.Method, e.RawPath, e.RawQueryString, e.Body, e.RequestContext.HTTP.SourceIP, e.RequestContext.RequestID}
+		want := seen{e.RequestContext.HTTP.Method, e.RawPath, e.RawQueryString, e.Body, e.RequestContext.HTTP.SourceIP,
+			e.Headers["x-forwarded-for"], e.RequestContext.RequestID}
 		if got, err := scanned(&r, event); err != nil || got != want {
 			t.Fatalf("got %+v, %v\nwant %+v", got, err, want)
 		}

@@ -19,7 +19,7 @@ type player struct {
 	state    rollout.State
 	request  capgo.Request
 
-	recorded []string     // actions of the events that were taken
+	recorded []string     // actions of the events that were taken for real
 	effect   capgo.Effect // of a channel call
 }
 
@@ -73,7 +73,7 @@ func (p *player) stats(body []byte) (int, []byte) {
 	}
 	batch.CheckVersions(p.snapshot.HasVersion)
 	for i := range batch.Items {
-		if batch.Items[i].Use() {
+		if it := &batch.Items[i]; it.Use() && !it.Event.Spurious { // which Capgo throws away
 			p.recorded = append(p.recorded, batch.Items[i].Event.Action)
 		}
 	}

@@ -13,8 +13,9 @@ import (
 type StatsEvent struct {
 	Check resolve.Check // who reports, with VersionName as in an update check
 
-	Action string // well formed, but possibly not one that the protocol knows: see Known
-	Known  bool   // the protocol's list has the action
+	Action   string // well formed, but possibly not one that the protocol knows: see Known
+	Known    bool   // the protocol's list has the action
+	Spurious bool   // a failure report that old plugins send when nothing failed: worth keeping, never to be counted
 
 	Version        string // the bundle the event is about, as sent: a version, "builtin" or "unknown"
 	VersionMissing bool   // the event is of the kind that Android's download worker sends without naming the bundle
@@ -31,11 +32,10 @@ type StatsEvent struct {
 type Item struct {
 	Event   StatsEvent
 	Refusal *Refusal // why the event is not used; nil if it is
-	Dropped bool     // answered ok and thrown away: a failure report that old plugins send when nothing failed
 }
 
 // Use reports whether the item's Event is to be recorded.
-func (it *Item) Use() bool { return it.Refusal == nil && !it.Dropped }
+func (it *Item) Use() bool { return it.Refusal == nil }
 
 // Batch is one request to /stats: a single event or an array of them, all of one app.
 type Batch struct {
@@ -141,7 +141,7 @@ func (b *Batch) take(r *Request, item *Item) {
 		item.Refusal = &own
 		return
 	}
-	item.Dropped = legacyFailure(&item.Event)
+	item.Event.Spurious = legacyFailure(&item.Event)
 }
 
 // event reads the statistics fields of the object, after those it shares with every request.
@@ -211,7 +211,7 @@ func (e *StatsEvent) name(versionName, native string) {
 }
 
 // legacyFailure reports whether e is a download_fail of a plugin that reports one whenever it is answered "no update":
-// before 7.17.0, except 6.x from 6.14.25 on.
+// before 7.17.0, except 6.x from 6.14.25 on. A real failure of such a plugin looks the same.
 func legacyFailure(e *StatsEvent) bool {
 	p := e.Check.Plugin
 	return e.Action == "download_fail" && !p.AtLeast(7, 17, 0) && !(p.Major == 6 && p.AtLeast(6, 14, 25))
@@ -230,11 +230,12 @@ func sentWithoutVersion(action string) bool {
 }
 
 // CheckVersions refuses the events about bundles that the app does not have; has reports whether it has one. The store
-// build needs no bundle, whether it calls itself builtin, unknown or, from plugin 8.44 on, by its native version.
+// build needs no bundle, whether it calls itself builtin, unknown or, from plugin 8.44 on, by its native version. Spurious
+// events are about none, and are answered ok whatever they name, as on Capgo's server.
 func (b *Batch) CheckVersions(has func(version string) bool) {
 	for i := range b.Items {
 		it := &b.Items[i]
-		if it.Use() && !it.Event.VersionMissing && !it.Event.ofStoreBuild() && !has(it.Event.Version) {
+		if it.Use() && !it.Event.Spurious && !it.Event.VersionMissing && !it.Event.ofStoreBuild() && !has(it.Event.Version) {
 			it.Refusal = &Refusal{
 				Status: StatusOK, Code: CodeNoVersion, Message: "Version not found",
 				Field: fVersionName.name(), Problem: it.Event.subject(), App: b.AppID,

@@ -227,16 +227,31 @@ func TestVersionsOfEvents(t *testing.T) {
 }
 
 func TestLegacyDownloadFailures(t *testing.T) {
-	for plugin, dropped := range map[string]bool{
+	for plugin, spurious := range map[string]bool{
 		"4.61.11": true, "5.50.2": true, "6.14.24": true, "6.14.25": false, "6.51.16": false, "7.0.0": true, "7.16.9": true,
 		"7.17.0": false, "8.51.23": false, "": true, "latest": true,
 	} {
 		for action, legacy := range map[string]bool{"download_fail": true, "update_fail": false} {
 			batch, refusal := capgo.ParseStats(encode(t, event(map[string]any{"plugin_version": plugin, "action": action})))
-			if refusal != nil || batch.Items[0].Dropped != (dropped && legacy) || batch.Items[0].Use() == (dropped && legacy) {
-				t.Errorf("%s of %s: %+v", action, plugin, refusal)
+			if refusal != nil {
+				t.Fatalf("%s of %s: %+v", action, plugin, refusal)
+			}
+			if it := batch.Items[0]; it.Event.Spurious != (spurious && legacy) || !it.Use() {
+				t.Errorf("%s of %s: %+v", action, plugin, it)
 			}
 		}
+	}
+}
+
+func TestLegacyFailuresAreAboutNoBundle(t *testing.T) {
+	batch, refusal := capgo.ParseStats(encode(t, event(map[string]any{
+		"plugin_version": "7.16.9", "action": "download_fail", "version_name": "9.9.9",
+	})))
+	if refusal != nil {
+		t.Fatal(refusal.Message)
+	}
+	if batch.CheckVersions(func(string) bool { return false }); !batch.Items[0].Use() {
+		t.Errorf("refused: %+v", batch.Items[0].Refusal)
 	}
 }
 

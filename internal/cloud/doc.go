@@ -15,6 +15,7 @@
 //	PALIER_STATE               the private bucket: large Snapshots and dead letters
 //	PALIER_SNAPSHOT_TTL        how long a Snapshot answers before the table is asked again; a Go duration
 //	PALIER_LOG_LEVEL           debug, info, warn or error
+//	PALIER_TRUST_PROXIES       the networks of proxies to believe on where devices ask from, between commas; none if empty
 //	PALIER_EDGES               the addresses of edges to tell of changes, between commas; none if empty
 //	PALIER_ADMIN_TOKEN_SHA256  hexadecimal SHA-256 of the first admin token; none if empty
 //	PALIER_CLOCK               a clock that runs faster; see clock.Parse

@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/palier-ota/palier/internal/clock"
+	"github.com/palier-ota/palier/internal/source"
 )
 
 // Environment is what the environment of one process says. What is missing or malformed in it is noted, and something
@@ -132,4 +134,15 @@ func (e *Environment) Edges(parse func(address string) (*url.URL, error)) []*url
 		edges = append(edges, edge)
 	}
 	return edges
+}
+
+// TrustProxies returns the networks in PALIER_TRUST_PROXIES, which stand between commas: those of proxies whose word is
+// believed on where a request comes from. None if it is not set.
+func (e *Environment) TrustProxies() []netip.Prefix {
+	const name = "PALIER_TRUST_PROXIES"
+	proxies, err := source.ParseTrusted(e.get(name))
+	if err != nil {
+		e.refuse(name, err)
+	}
+	return proxies
 }

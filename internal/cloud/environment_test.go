@@ -21,6 +21,7 @@ func variables() map[string]string {
 		"PALIER_TABLE": "table", "PALIER_STREAM": "stream", "PALIER_STATE": "state",
 		"PALIER_SNAPSHOT_TTL": "30s", "PALIER_LOG_LEVEL": "warn", "PALIER_ADMIN_TOKEN_SHA256": strings.Repeat("0a", 32),
 		"PALIER_CLOCK": "2026-11-22T12:00:00Z 2027-11-22T12:00:00Z 1", "PALIER_EDGES": "https://one.example.com, https://two.example.com/eu",
+		"PALIER_TRUST_PROXIES": "192.0.2.0/24, 198.51.100.7",
 	}
 }
 
@@ -39,6 +40,7 @@ func readAll(variables map[string]string) (*cloud.Environment, *bytes.Buffer) {
 	e.SnapshotTTL()
 	e.AdminTokenHash()
 	e.Edges(url.ParseRequestURI)
+	e.TrustProxies()
 	return e, &log
 }
 
@@ -56,6 +58,9 @@ func TestEnvironment(t *testing.T) {
 	if edges := e.Edges(url.ParseRequestURI); len(edges) != 2 || edges[0].Host != "one.example.com" || edges[1].String() != "https://two.example.com/eu" {
 		t.Errorf("edges %v", edges)
 	}
+	if proxies := e.TrustProxies(); len(proxies) != 2 || proxies[0].String() != "192.0.2.0/24" || proxies[1].String() != "198.51.100.7/32" {
+		t.Errorf("proxies %v", proxies)
+	}
 	if ahead := time.Until(e.Clock.Now()); ahead < 300*24*time.Hour {
 		t.Errorf("the clock is %s ahead", ahead)
 	}
@@ -69,7 +74,7 @@ func TestEnvironment(t *testing.T) {
 
 func TestEnvironmentOfOptionalVariables(t *testing.T) {
 	v := variables()
-	for _, name := range []string{"AWS_SESSION_TOKEN", "PALIER_SNAPSHOT_TTL", "PALIER_LOG_LEVEL", "PALIER_ADMIN_TOKEN_SHA256", "PALIER_CLOCK", "PALIER_EDGES"} {
+	for _, name := range []string{"AWS_SESSION_TOKEN", "PALIER_SNAPSHOT_TTL", "PALIER_LOG_LEVEL", "PALIER_ADMIN_TOKEN_SHA256", "PALIER_CLOCK", "PALIER_EDGES", "PALIER_TRUST_PROXIES"} {
 		delete(v, name)
 	}
 	v["AWS_LAMBDA_INITIALIZATION_TYPE"] = "provisioned-concurrency"
@@ -77,7 +82,7 @@ func TestEnvironmentOfOptionalVariables(t *testing.T) {
 	if err := e.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if e.SnapshotTTL() != 0 || e.AdminTokenHash() != nil || e.Edges(url.ParseRequestURI) != nil || !e.Provisioned() || e.Clock.String() != "" {
+	if e.SnapshotTTL() != 0 || e.AdminTokenHash() != nil || e.Edges(url.ParseRequestURI) != nil || e.TrustProxies() != nil || !e.Provisioned() || e.Clock.String() != "" {
 		t.Errorf("ttl %s, hash %x, clock %q", e.SnapshotTTL(), e.AdminTokenHash(), e.Clock)
 	}
 	e.Log.Debug("not at this level")
@@ -91,6 +96,7 @@ func TestEnvironmentSaysWhatIsWrong(t *testing.T) {
 	for name, value := range map[string]string{
 		"AWS_REGION": "", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "PALIER_TABLE": "", "PALIER_STREAM": "", "PALIER_STATE": "",
 		"PALIER_SNAPSHOT_TTL": "soon", "PALIER_LOG_LEVEL": "loud", "PALIER_ADMIN_TOKEN_SHA256": "0a", "PALIER_CLOCK": "noon", "PALIER_EDGES": "one.example.com",
+		"PALIER_TRUST_PROXIES":      "192.0.2.0/24, proxy.example.com",
 		"AWS_ENDPOINT_URL_DYNAMODB": "127.0.0.1:8000", "AWS_ENDPOINT_URL_KINESIS": "ftp://x", "AWS_ENDPOINT_URL_S3": "http://",
 	} {
 		v := variables()

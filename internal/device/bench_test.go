@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/palier-ota/palier/internal/capgo"
+	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/resolve"
 	"github.com/palier-ota/palier/internal/rollout"
 )
@@ -41,7 +42,7 @@ func BenchmarkUpdates(b *testing.B) {
 			i, dst := 0, make([]byte, 0, 1024)
 			subject := func() {
 				i++
-				if a := w.service.Updates(b.Context(), bodies[i&511], dst[:0]); a.Status != capgo.StatusOK || len(a.Body) > 128 {
+				if a := w.service.Updates(b.Context(), device.Source{Peer: "203.0.113.7:4711"}, bodies[i&511], dst[:0]); a.Status != capgo.StatusOK || len(a.Body) > 128 {
 					b.Fatalf("%d %s", a.Status, a.Body)
 				}
 			}
@@ -119,12 +120,12 @@ func BenchmarkStats(b *testing.B) {
 		batch[i]["metadata"] = fields{"message": strings.Repeat("x", 100), "n": fmt.Sprint(i)}
 	}
 	body := []byte(encode(b, batch))
-	w.service.RecordStats(b.Context(), body, nil)
+	w.service.RecordStats(b.Context(), device.Source{Peer: "203.0.113.7:4711"}, body, nil)
 	records := w.records()
 	var mine, least []float64
 	for b.Loop() {
 		began := time.Now()
-		if a := w.service.RecordStats(b.Context(), body, nil); a.Status != capgo.StatusOK {
+		if a := w.service.RecordStats(b.Context(), device.Source{Peer: "203.0.113.7:4711"}, body, nil); a.Status != capgo.StatusOK {
 			b.Fatalf("%d %s", a.Status, a.Body)
 		}
 		between := time.Now()

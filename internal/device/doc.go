@@ -6,6 +6,8 @@
 // before it is acknowledged; the resolver's own note that a device asked, the check event, goes the same way without the
 // device waiting for it.
 //
+// Anybody can send reports, so what one network may have counted is bounded: see source.go.
+//
 // The service knows nothing of HTTP servers or Lambda events: requests are values, and Respond answers all of them. http.go
 // adapts it to net/http, and the folder onlambda to Lambda, which stops the process between requests: see frozen.go.
 package device

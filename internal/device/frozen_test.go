@@ -144,7 +144,9 @@ func TestSettleWaitsForWhatAnImpatientDeviceLeftBehind(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	body := encode(t, says(uuid(1), fields{"channel": "beta", "plugin_version": "5.0.0"}))
 	answered := make(chan device.Answer)
-	go func() { answered <- w.service.Respond(ctx, "POST", device.PathChannelSelf, "", []byte(body), nil) }()
+	go func() {
+		answered <- w.service.Respond(ctx, device.Source{}, "POST", device.PathChannelSelf, "", []byte(body), nil)
+	}()
 	w.until("the device being marked", func() bool { return strings.Contains(working(), ".mark(") })
 	hangUp()
 	if a := <-answered; strings.Contains(string(a.Body), `"status":"ok"`) {

@@ -50,7 +50,7 @@ func TestGoldenAnswers(t *testing.T) {
 		if q := questions[i]; q.Name != v.Name || q.Body != v.Body || q.Snapshot != v.Snapshot || encode(t, q.Facts) != encode(t, v.Facts) {
 			t.Fatalf("%s answers another question than there is; run with -update and look at the difference", v.Name)
 		}
-		a := w.service.Respond(t.Context(), "POST", device.PathUpdates, "", []byte(v.Body), nil)
+		a := w.service.Respond(t.Context(), device.Source{}, "POST", device.PathUpdates, "", []byte(v.Body), nil)
 		if a.Status != v.Status || string(a.Body) != v.Answer {
 			t.Errorf("%s:\n got %d %s\nwant %d %s", v.Name, a.Status, a.Body, v.Status, v.Answer)
 		}
@@ -70,7 +70,7 @@ func writeAnswers(t *testing.T, s *device.Service, questions []devicetest.Vector
 	lines := json.NewEncoder(&out)
 	lines.SetEscapeHTML(false)
 	for _, v := range questions {
-		a := s.Respond(context.Background(), "POST", device.PathUpdates, "", []byte(v.Body), nil)
+		a := s.Respond(context.Background(), device.Source{}, "POST", device.PathUpdates, "", []byte(v.Body), nil)
 		v.Status, v.Answer = a.Status, string(a.Body)
 		if err := lines.Encode(v); err != nil {
 			t.Fatal(err)

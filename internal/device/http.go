@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/palier-ota/palier/internal/browser"
 	"github.com/palier-ota/palier/internal/capgo"
 )
 
@@ -19,14 +20,20 @@ const maxKept = 64 << 10
 // maxInFlight is how many requests are worked on at once; more are asked to come back, which costs next to nothing.
 const maxInFlight = 4096
 
-// Handler returns Respond as an HTTP handler, which asks requests to come back when it has too many in hand.
+// Handler returns Respond as an HTTP handler, which asks requests to come back when it has too many in hand. It also has the
+// browser client.
 func (s *Service) Handler() http.Handler {
+	client := browser.Handler()
 	pool := &sync.Pool{New: func() any { return &buffers{in: make([]byte, 0, 2048), out: make([]byte, 0, 1024)} }}
 	var inFlight atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer inFlight.Add(-1)
 		if inFlight.Add(1) > maxInFlight {
 			write(w, s.refuse(capgo.TooManyRequests(capgo.OverloadRetryAfter, 0), nil))
+			return
+		}
+		if AsksForClient(r.Method, r.URL.Path) {
+			client.ServeHTTP(w, r)
 			return
 		}
 		b := pool.Get().(*buffers)
@@ -53,7 +60,12 @@ func (s *Service) answer(r *http.Request, b *buffers) Answer {
 			}, b)
 		}
 	}
-	return s.Respond(r.Context(), r.Method, r.URL.Path, r.URL.RawQuery, b.in, b.out[:0])
+	return s.Respond(r.Context(), sourceOf(r), r.Method, r.URL.Path, r.URL.RawQuery, b.in, b.out[:0])
+}
+
+// sourceOf says where a request comes from.
+func sourceOf(r *http.Request) Source {
+	return Source{Peer: r.RemoteAddr, Forwarded: r.Header["X-Forwarded-For"]}
 }
 
 // refused answers a request whose body was not read, as Respond would.

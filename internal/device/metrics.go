@@ -17,7 +17,7 @@ import (
 )
 
 // Telemetry answers POST /telemetry: what the app itself measures.
-func (s *Service) Telemetry(ctx context.Context, body, dst []byte) Answer {
+func (s *Service) Telemetry(ctx context.Context, from Source, body, dst []byte) Answer {
 	if !utf8.Valid(body) {
 		return s.refuse(&capgo.Refusal{Status: capgo.StatusBadRequest, Code: capgo.CodeBody, Message: "the body is not UTF-8"}, dst)
 	}
@@ -42,6 +42,7 @@ func (s *Service) Telemetry(ctx context.Context, body, dst []byte) Answer {
 		e.Exposures = exposures(l, &check, e.Version)
 		events = append(events, e)
 	}
+	s.sources.markExcess(from, events, now)
 	if err := s.append(ctx, events); err != nil {
 		return s.overloaded(err, dst)
 	}

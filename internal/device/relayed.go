@@ -20,6 +20,7 @@ type RelayedCheck struct {
 	Arm       rollout.Arm
 	Candidate bool      // Version is the rollout's candidate
 	Time      time.Time // when the device asked
+	Source    Source    // where it asked from
 }
 
 // event is the event that noteCheck would have made of the check.
@@ -30,12 +31,15 @@ func (c RelayedCheck) event() telemetry.Event {
 	}
 }
 
-// NoteChecks puts the check events of relayed checks on the stream; when it returns nil they are durable. On an error any
-// part of them may be: the sender keeps them and repeats them all, and whatever comes twice counts once.
+// NoteChecks puts the check events of relayed checks on the stream, but for those beyond what their source may have; when
+// it returns nil they are durable. On an error any part of them may be: the sender keeps them and repeats them all, and
+// whatever comes twice counts once.
 func (s *Service) NoteChecks(ctx context.Context, checks []RelayedCheck) error {
-	events := make([]telemetry.Event, len(checks))
-	for i, c := range checks {
-		events[i] = c.event()
+	events, now := make([]telemetry.Event, 0, len(checks)), s.config.Now()
+	for _, c := range checks {
+		if s.sources.enters(c.Source, c.App, c.Device, now) {
+			events = append(events, c.event())
+		}
 	}
 	records := s.recordsOf(events)
 	for len(records) > 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,10 @@ type Config struct {
 	// Frozen says that the host may stop the process between requests and let it go on much later, or never. Then the
 	// host must call Settle at the end of every request, and frozen.go says what is different.
 	Frozen bool
+	// TrustProxies are the networks of proxies, and of edges, whose word is believed on where a request comes from; this
+	// machine's is in any case.
+	TrustProxies []netip.Prefix
+	Sources      SourceLimits // zero values: the presets
 }
 
 // Service answers devices. Its methods may be called concurrently.
@@ -45,6 +50,7 @@ type Service struct {
 	config    Config
 	snapshots *snapshots
 	beacon    *beacon
+	sources   *sources
 	requests  sync.Pool // of *capgo.Request
 	counts    counts
 	owners    *owners
@@ -75,6 +81,8 @@ type Stats struct {
 	Overloads     int64                     // telemetry requests answered 429 because the stream took no more
 	ChecksNoted   int64                     // check events put on the stream
 	ChecksDropped int64                     // check events that had to be dropped; the devices' next checks make up for them
+	EventsCapped  int64                     // of Events, those that do not count because too many of their kind came from their source
+	ChecksLeftOut int64                     // checks that were answered and not noted, because too many came from their source
 }
 
 // New returns a Service. Close it to flush what it noted.
@@ -86,6 +94,7 @@ func New(c Config) *Service {
 		config:    c,
 		snapshots: newSnapshots(c.Apps, c.Now, c.SnapshotTTL, c.Log),
 		beacon:    newBeacon(c.Stream, c.Log),
+		sources:   newSources(c.Sources, c.TrustProxies),
 	}
 	s.snapshots.frozen = c.Frozen
 	if !c.Frozen {
@@ -114,6 +123,7 @@ func (s *Service) Stats() Stats {
 	out := Stats{
 		Refused: s.counts.refused.Load(), Events: s.counts.events.Load(), UnknownEvents: s.counts.unknown.Load(),
 		Overloads: s.counts.overload.Load(), ChecksNoted: s.beacon.sent.Load(), ChecksDropped: s.beacon.dropped.Load(),
+		EventsCapped: s.sources.capped.Load(), ChecksLeftOut: s.sources.leftOut.Load(),
 	}
 	for i := range out.Decisions {
 		out.Decisions[i] = s.counts.reasons[i].Load()
@@ -135,6 +145,7 @@ func (s *Service) Totals(yield func(name string, total int64) bool) {
 		{"Checks", checks}, {"Offers", st.Decisions[resolve.Offer] + st.Decisions[resolve.OfferBuiltin]}, {"Refused", st.Refused},
 		{"Events", st.Events}, {"UnknownEvents", st.UnknownEvents}, {"Overloads", st.Overloads},
 		{"ChecksNoted", st.ChecksNoted}, {"ChecksDropped", st.ChecksDropped},
+		{"EventsCapped", st.EventsCapped}, {"ChecksLeftOut", st.ChecksLeftOut},
 	} {
 		if !yield(t.name, t.total) {
 			return
@@ -170,7 +181,7 @@ func (s *Service) load(ctx context.Context, app string) (*loaded, *capgo.Refusal
 
 // Updates answers POST /updates: the body is the check, dst is where the answer is appended. The common answer, nothing
 // new, reads no store and allocates nothing.
-func (s *Service) Updates(ctx context.Context, body, dst []byte) Answer {
+func (s *Service) Updates(ctx context.Context, from Source, body, dst []byte) Answer {
 	r := s.requests.Get().(*capgo.Request)
 	defer s.requests.Put(r)
 	if refusal := r.ParseCheck(body); refusal != nil {
@@ -183,7 +194,7 @@ func (s *Service) Updates(ctx context.Context, body, dst []byte) Answer {
 	d := s.decide(ctx, l, &r.Check)
 	s.counts.reasons[d.Reason].Add(1)
 	if d.Arm != rollout.ArmNone {
-		s.noteCheck(&r.Check, d)
+		s.noteCheck(from, &r.Check, d)
 	}
 	return Answer{Status: capgo.StatusOK, Body: l.answers.Append(dst, &r.Check, d)}
 }
@@ -208,11 +219,11 @@ func (s *Service) decide(ctx context.Context, l *loaded, c *resolve.Check) resol
 }
 
 // noteCheck queues the event that says this device, in an arm of a live rollout, asked and runs this version.
-func (s *Service) noteCheck(c *resolve.Check, d resolve.Decision) {
+func (s *Service) noteCheck(from Source, c *resolve.Check, d resolve.Decision) {
 	now := s.config.Now()
 	device := telemetry.Fingerprint(c.DeviceID)
 	hash, first := s.beacon.first(device, c.VersionName, d.Rollout.ID, d.Phase, now.Unix()/3600)
-	if !first {
+	if !first || !s.sources.enters(from, c.AppID, device, now) {
 		return
 	}
 	s.beacon.note(hash, telemetry.Event{

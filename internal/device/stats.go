@@ -17,7 +17,7 @@ import (
 
 // RecordStats answers POST /stats: what the plugin reports. An event is acknowledged only after it rests on the stream, and a
 // bundle that failed is noted in the device's record before that, so that the next check knows.
-func (s *Service) RecordStats(ctx context.Context, body, dst []byte) Answer {
+func (s *Service) RecordStats(ctx context.Context, from Source, body, dst []byte) Answer {
 	batch, refusal := capgo.ParseStats(body)
 	if refusal != nil {
 		return s.refuse(refusal, dst)
@@ -35,50 +35,20 @@ func (s *Service) RecordStats(ctx context.Context, body, dst []byte) Answer {
 	now := s.config.Now()
 	failures := failuresOf(batch, l.snapshot.HasVersion, now)
 	var events []telemetry.Event
+	d := deliveries{service: s, loaded: l}
 	for i := range batch.Items {
 		if it := &batch.Items[i]; it.Use() {
-			events = append(events, s.statsEvent(ctx, l, &it.Event, now))
+			events = append(events, d.statsEvent(ctx, &it.Event, now.UnixMilli()))
 		}
 	}
 	if err := s.noteFailures(ctx, batch.AppID, l.snapshot.Generation(), failures); err != nil {
 		return s.overloaded(err, dst)
 	}
+	s.sources.markExcess(from, events, now)
 	if err := s.append(ctx, events); err != nil {
 		return s.overloaded(err, dst)
 	}
 	return Answer{Status: capgo.StatusOK, Body: batch.Append(dst)}
-}
-
-// statsEvent turns what the plugin said into what rests on the stream.
-func (s *Service) statsEvent(ctx context.Context, l *loaded, e *capgo.StatsEvent, now time.Time) telemetry.Event {
-	version := e.Version
-	if e.VersionMissing {
-		version = s.offered(ctx, l, &e.Check)
-	}
-	if !e.Known {
-		s.counts.unknown.Add(1)
-	}
-	return telemetry.Event{
-		Kind: telemetry.KindAction, App: strings.Clone(e.Check.AppID), Device: telemetry.Fingerprint(e.Check.DeviceID), Time: now.UnixMilli(),
-		Action: strings.Clone(e.Action), Version: strings.Clone(version), OldVersion: strings.Clone(e.OldVersion), Platform: e.Check.Platform.String(),
-		ClientTime: e.Timestamp, Test: !e.Check.IsProd || e.Check.IsEmulator, Metadata: cloneMap(e.Metadata),
-		Exposures: exposures(l, &e.Check, version),
-	}
-}
-
-// offered is the bundle that the device's current Snapshot would have it download: what a download failure that names no
-// bundle must be about. Without the device's record it is a guess, which is better than none.
-func (s *Service) offered(ctx context.Context, l *loaded, c *resolve.Check) string {
-	facts, err := s.config.Devices.Facts(ctx, c.AppID, c.DeviceID)
-	if err != nil {
-		facts = resolve.Facts{}
-	}
-	facts = facts.Of(l.snapshot.Generation())
-	d := l.snapshot.Resolve(c, &facts)
-	if d.Reason == resolve.Offer && d.Bundle != nil {
-		return d.Bundle.Version
-	}
-	return c.VersionName
 }
 
 // exposures lists the live rollouts in whose comparison the device is. Those of channels it never asked on are listed

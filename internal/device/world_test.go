@@ -39,6 +39,10 @@ type world struct {
 	devices store.Devices
 	service *device.Service
 	handler http.Handler
+
+	dir    string // of the engines
+	log    *slog.Logger
+	limits device.SourceLimits
 }
 
 // newWorld has a public production channel on 1.0.1, a private beta channel that devices may choose, on 1.2.0, a
@@ -47,6 +51,7 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, clock: &clock{now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}}
 	dir := t.TempDir()
+	w.dir, w.log = dir, slog.New(slog.DiscardHandler)
 	db, err := storesqlite.Open(filepath.Join(dir, "palier.db"), storesqlite.Options{Now: w.clock.Now, Relaxed: true})
 	if err != nil {
 		t.Fatal(err)
@@ -73,9 +78,15 @@ func newWorld(t testing.TB) *world {
 func (w *world) serve() {
 	w.service = device.New(device.Config{
 		Apps: store.Apps{Store: w.store, NewID: w.apps.NewID, Large: w.apps.Large}, Devices: store.Devices{Store: w.store}, Stream: w.stream,
-		Now: w.clock.Now, Log: slog.New(slog.DiscardHandler),
+		Now: w.clock.Now, Log: w.log, Sources: w.limits,
 	})
 	w.handler = w.service.Handler()
+}
+
+// restart serves on with another configuration.
+func (w *world) restart() {
+	w.service.Close()
+	w.serve()
 }
 
 func shop(id string) rollout.State {

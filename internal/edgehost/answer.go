@@ -68,6 +68,7 @@ func write(w http.ResponseWriter, r *http.Request, a answer) {
 		h.Set("Access-Control-Allow-Origin", "*")
 		h.Set("Access-Control-Allow-Methods", "POST")
 		h.Set("Access-Control-Allow-Headers", "Content-Type")
+		h.Set("Access-Control-Expose-Headers", "Retry-After")
 		h.Set("Access-Control-Max-Age", "86400")
 	}
 	if a.retryAfter > 0 {

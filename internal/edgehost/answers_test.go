@@ -53,6 +53,7 @@ func TestAnswersLikeTheOrigin(t *testing.T) {
 		{"POST", "/stats", long(2 << 20)}, {"POST", "/stats", "[" + strings.Repeat(says(id(1), "1.0.0", "set")+",", 3) + says(id(1), "1.0.0", "get") + "]"},
 		{"POST", "/stats", long(900_000)}, {"POST", "/stats", "\xff\xfe"}, {"POST", "/stats", strings.ReplaceAll(says(id(1), "1.0.0", "set"), app, "com.example.other")},
 		{"POST", "/telemetry", "{}"}, {"POST", "/telemetry", "\xff"}, {"POST", "/telemetry", metrics(id(1), 250)},
+		{"GET", "/palier.js", ""}, {"HEAD", "/palier.js", ""}, {"POST", "/palier.js", ""},
 		{"GET", "/", ""}, {"GET", "/favicon.ico", ""}, {"POST", "/nowhere", "{}"}, {"GET", "/snapshot", ""}, {"HEAD", "/updates", ""},
 	} {
 		want, got := ask(t, c.method, o.server.URL+c.target, c.body), ask(t, c.method, e.url+c.target, c.body)
@@ -60,7 +61,7 @@ func TestAnswersLikeTheOrigin(t *testing.T) {
 		if got.status != want.status || got.text != want.text {
 			t.Errorf("%s:\n got %d %s\nwant %d %s", name, got.status, got.text, want.status, want.text)
 		}
-		for _, h := range []string{"Content-Type", "Retry-After", "Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Max-Age"} {
+		for _, h := range []string{"Content-Type", "Retry-After", "Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers", "Access-Control-Expose-Headers", "Access-Control-Max-Age", "Etag", "Cache-Control", "Content-Encoding"} {
 			if got.header.Get(h) != want.header.Get(h) {
 				t.Errorf("%s: %s %q, want %q", name, h, got.header.Get(h), want.header.Get(h))
 			}

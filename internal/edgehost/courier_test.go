@@ -19,15 +19,15 @@ func (c *at) Now() time.Time { return c.now }
 func TestANoteIsSeenOnceAnHour(t *testing.T) {
 	var s seen
 	hour := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	one, other := note{[]byte("one"), hour}, note{[]byte("other"), hour}
-	if !s.first(one) || !s.first(other) || s.first(one) || s.first(note{one.text, hour.Add(59 * time.Minute)}) {
+	one, other := note{text: []byte("one"), at: hour}, note{text: []byte("other"), at: hour}
+	if !s.first(one) || !s.first(other) || s.first(one) || s.first(note{text: one.text, at: hour.Add(59 * time.Minute)}) {
 		t.Error("not once in its hour")
 	}
-	if !s.first(note{one.text, hour.Add(time.Hour)}) {
+	if !s.first(note{text: one.text, at: hour.Add(time.Hour)}) {
 		t.Error("not in the next hour")
 	}
 	for n := range 3 * maxSeen {
-		s.first(note{[]byte{byte(n), byte(n >> 8), byte(n >> 16)}, hour})
+		s.first(note{text: []byte{byte(n), byte(n >> 8), byte(n >> 16)}, at: hour})
 		if len(s.young)+len(s.old) > 2*maxSeen {
 			t.Fatal("it remembers too many")
 		}
@@ -89,7 +89,7 @@ func TestLostNotesAreNotedAnew(t *testing.T) {
 	})
 	long := strings.Repeat("x", maxNoteBytes/4)
 	for n := range 6 {
-		c.note(note{[]byte(long + string(rune('a'+n))), time.Now()})
+		c.note(note{text: []byte(long + string(rune('a'+n))), at: time.Now()})
 	}
 	if c.waiting() != 3 || c.counts.dropped.Load() != 3 {
 		t.Fatalf("%d wait, %d were dropped", c.waiting(), c.counts.dropped.Load())
@@ -105,7 +105,7 @@ func TestLostNotesAreNotedAnew(t *testing.T) {
 		t.Error("they are tried again at once")
 	}
 	again, _ := c.take(time.Now().Add(time.Minute))
-	c.note(note{[]byte(long + "a"), time.Now()})
+	c.note(note{text: []byte(long + "a"), at: time.Now()})
 	if len(again) != 3 || c.waiting() != 1 || renoted != 1 {
 		t.Errorf("%d taken, %d wait, renoted %d times", len(again), c.waiting(), renoted)
 	}
@@ -139,7 +139,7 @@ func TestErrorsOfTheOrigin(t *testing.T) {
 		http.StatusUnauthorized: &errRefused{}, http.StatusForbidden: &errRefused{}, http.StatusMovedPermanently: &errRefused{},
 		http.StatusNoContent: &errRefused{},
 	} {
-		_, err := away(t, status).relay(t.Context(), nil, []report{{pathStats, []byte("{}")}})
+		_, err := away(t, status).relay(t.Context(), nil, []report{{path: pathStats, body: []byte("{}")}})
 		var unreachable *errUnreachable
 		if _, later := want.(*errUnreachable); errors.As(err, &unreachable) != later {
 			t.Errorf("%d: %v", status, err)

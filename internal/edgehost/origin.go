@@ -196,6 +196,9 @@ func (o *origin) post(ctx context.Context, r report) (answer, error) {
 		return answer{}, fmt.Errorf("making a request of the origin: %w", err)
 	}
 	req.Header.Set("Content-Type", contentType)
+	if network, _, ok := strings.Cut(r.source, "/"); ok {
+		req.Header.Set(forwardedFor, network)
+	}
 	got, err := o.do(ctx, req, maxAnswer, ownTimeout)
 	if err != nil {
 		return answer{}, err
@@ -225,6 +228,7 @@ func (o *origin) forward(r *http.Request, body []byte) (*reply, error) {
 		return nil, fmt.Errorf("making a request of the origin: %w", err)
 	}
 	copyHeader(req.Header, r.Header)
+	appendPeer(req.Header, r.RemoteAddr)
 	return o.do(r.Context(), req, maxAnswer, o.wait)
 }
 

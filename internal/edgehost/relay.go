@@ -20,10 +20,11 @@ const (
 	maxWeight  = 512 << 10 // bytes of reports as JSON strings; with the notes the body stays below a megabyte
 )
 
-// report is what a device said of itself, on /stats or /telemetry.
+// report is what a device said of itself, on /stats or /telemetry, and from where.
 type report struct {
-	path string
-	body []byte
+	path   string
+	body   []byte
+	source string // the network, see sourceOf; empty if it is not known
 }
 
 // weight returns how many bytes the body has as a JSON string, roughly and never too few.
@@ -46,8 +47,9 @@ func (r *report) fits() bool { return r.weight() <= maxWeight && utf8.Valid(r.bo
 
 // note says that a device in an arm of a live rollout asked: the module's words, and when that was.
 type note struct {
-	text []byte
-	at   time.Time
+	text   []byte
+	at     time.Time
+	source string // as report's
 }
 
 // seen remembers notes. Each instance of the module notes a device once an hour, and does not know what the others noted.
@@ -97,8 +99,9 @@ func (o *origin) relay(ctx context.Context, notes []note, reports []report) (rel
 
 func relayBody(notes []note, reports []report, now time.Time) ([]byte, error) {
 	type request struct {
-		Path string `json:"path"`
-		Body string `json:"body"`
+		Path   string `json:"path"`
+		Body   string `json:"body"`
+		Source string `json:"source,omitempty"`
 	}
 	var batch struct {
 		Checks   []json.RawMessage `json:"checks,omitempty"`
@@ -106,10 +109,14 @@ func relayBody(notes []note, reports []report, now time.Time) ([]byte, error) {
 	}
 	for _, n := range notes {
 		age := max(0, int64(now.Sub(n.at)/time.Second))
-		batch.Checks = append(batch.Checks, fmt.Appendf(nil, `%s,"age":%d}`, n.text, age))
+		check := fmt.Appendf(nil, `%s,"age":%d`, n.text, age)
+		if n.source != "" {
+			check = fmt.Appendf(check, `,"source":%q`, n.source)
+		}
+		batch.Checks = append(batch.Checks, append(check, '}'))
 	}
 	for _, r := range reports {
-		batch.Requests = append(batch.Requests, request{r.path, string(r.body)})
+		batch.Requests = append(batch.Requests, request{r.path, string(r.body), r.source})
 	}
 	var out bytes.Buffer
 	text := json.NewEncoder(&out)

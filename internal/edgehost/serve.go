@@ -97,7 +97,7 @@ func (h *Host) decided(w http.ResponseWriter, r *http.Request, b *buffers, now t
 		h.counts.stale.Add(1)
 	}
 	if len(b.result.Note) > 0 {
-		h.courier.note(note{text: append([]byte(nil), b.result.Note...), at: now})
+		h.courier.note(note{text: append([]byte(nil), b.result.Note...), at: now, source: sourceOf(r)})
 	}
 	write(w, r, b.result.answer())
 }
@@ -129,7 +129,7 @@ func (h *Host) others(w http.ResponseWriter, r *http.Request) {
 // telemetry takes a report.
 func (h *Host) telemetry(w http.ResponseWriter, r *http.Request, limit int) {
 	h.withBody(w, r, limit, func(body []byte) {
-		write(w, r, h.courier.carry(r.Context(), report{path: r.URL.Path, body: body}))
+		write(w, r, h.courier.carry(r.Context(), report{path: r.URL.Path, body: body, source: sourceOf(r)}))
 	})
 }
 

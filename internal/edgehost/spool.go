@@ -14,6 +14,8 @@ import (
 	"sync"
 
 	"github.com/gofrs/flock"
+
+	"github.com/palier-ota/palier/internal/source"
 )
 
 // A spool is a backlog in a directory. Reports are appended to segments, files that are written once from the beginning to the
@@ -22,7 +24,8 @@ import (
 //
 //	length of the rest  uint32, little-endian
 //	CRC-32C of the rest uint32, little-endian
-//	path                one byte: 's' for /stats, 't' for /telemetry
+//	path                one byte: 's' for /stats, 't' for /telemetry; 'S' and 'T' if there is a source
+//	source              one byte for its length, and its text
 //	body
 //
 // A crash may leave a record half written at the end of the last segment. Nobody was told that it is there, so reading ends
@@ -135,14 +138,18 @@ func cutRecords(raw []byte) (reports []report, rest []byte) {
 
 // appendRecord appends a report as a record.
 func appendRecord(dst []byte, r report) []byte {
-	kind := byte('s')
+	head := []byte{'s'}
 	if r.path == pathTelemetry {
-		kind = 't'
+		head[0] = 't'
 	}
-	sum := crc32.Update(crc32.Update(0, castagnoli, []byte{kind}), castagnoli, r.body)
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(1+len(r.body)))
+	if r.source != "" && len(r.source) <= source.MaxText {
+		head[0] -= 's' - 'S'
+		head = append(append(head, byte(len(r.source))), r.source...)
+	}
+	sum := crc32.Update(crc32.Update(0, castagnoli, head), castagnoli, r.body)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(head)+len(r.body)))
 	dst = binary.LittleEndian.AppendUint32(dst, sum)
-	return append(append(dst, kind), r.body...)
+	return append(append(dst, head...), r.body...)
 }
 
 // cutRecord reads the first record, and reports whether there is a whole one.
@@ -158,11 +165,20 @@ func cutRecord(raw []byte) (r report, rest []byte, ok bool) {
 	if crc32.Checksum(content, castagnoli) != sum {
 		return r, raw, false
 	}
-	r = report{path: pathStats, body: content[1:]}
-	if content[0] == 't' {
+	return readRecord(content), raw[recordHeader+n:], true
+}
+
+// readRecord reads what follows a record's header. Its sum is right, so it is as it was written.
+func readRecord(content []byte) report {
+	r := report{path: pathStats, body: content[1:]}
+	if content[0] == 't' || content[0] == 'T' {
 		r.path = pathTelemetry
 	}
-	return r, raw[recordHeader+n:], true
+	if written := content[0] == 'S' || content[0] == 'T'; written && len(content) > 1 && len(content) >= 2+int(content[1]) {
+		end := 2 + int(content[1])
+		r.source, r.body = string(content[2:end]), content[end:]
+	}
+	return r
 }
 
 func (s *spool) add(reports []report) (int, error) {

@@ -38,7 +38,7 @@ func drained(t testing.TB, b backlog) (all []report) {
 			return all
 		}
 		for _, r := range some {
-			all = append(all, report{r.path, bytes.Clone(r.body)})
+			all = append(all, report{r.path, bytes.Clone(r.body), r.source})
 		}
 		if err := b.done(len(some)); err != nil {
 			t.Fatal(err)
@@ -55,7 +55,10 @@ func some(n int, seed uint64) []report {
 	random := rand.New(rand.NewPCG(seed, 1))
 	list := make([]report, n)
 	for i := range list {
-		list[i] = report{pathStats, fmt.Appendf(nil, "%d %s", i, strings.Repeat("x", random.IntN(1<<random.IntN(12))))}
+		list[i] = report{
+			path: [...]string{pathStats, pathTelemetry}[random.IntN(2)], source: [...]string{"", "203.0.113.0/24", "2001:db8:ffff::/48"}[random.IntN(3)],
+			body: fmt.Appendf(nil, "%d %s", i, strings.Repeat("x", random.IntN(1<<random.IntN(12)))),
+		}
 		if random.IntN(3) == 0 {
 			list[i].path = pathTelemetry
 		}
@@ -176,7 +179,7 @@ func TestSpoolEndsAnywhere(t *testing.T) {
 func TestSpoolWithDamage(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, 64<<20)
-	large := report{pathStats, bytes.Repeat([]byte("y"), segmentSize)}
+	large := report{path: pathStats, body: bytes.Repeat([]byte("y"), segmentSize)}
 	batches := [][]report{append(some(4, 1), large), append(some(4, 2), large), some(4, 3)}
 	for _, batch := range batches {
 		if kept, err := s.add(batch); kept != len(batch) || err != nil {
@@ -231,7 +234,7 @@ func BenchmarkSpoolAdd(b *testing.B) {
 	s := open(b, b.TempDir(), 1<<40)
 	batch := make([]report, maxReports)
 	for i := range batch {
-		batch[i] = report{pathStats, bytes.Repeat([]byte("z"), 500)}
+		batch[i] = report{path: pathStats, body: bytes.Repeat([]byte("z"), 500)}
 	}
 	for b.Loop() {
 		if _, err := s.add(batch); err != nil {

@@ -94,6 +94,7 @@ type origin struct {
 	mu     sync.Mutex
 	asked  map[string]int // by method and first part of the path
 	token  []string       // paths that were asked with an Authorization header
+	spoken []string       // the last header X-Forwarded-For of a request for a device
 }
 
 func newOrigin(t testing.TB) *origin {
@@ -169,6 +170,9 @@ func (o *origin) note(r *http.Request) {
 	defer o.mu.Unlock()
 	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	o.asked[r.Method+" /"+first]++
+	if !relay.Serves(r.URL.Path) {
+		o.spoken = r.Header.Values("X-Forwarded-For")
+	}
 	if r.Header.Get("Authorization") != "" {
 		o.token = append(o.token, r.URL.Path)
 	}

@@ -102,7 +102,8 @@ type Verdict struct {
 }
 
 // Evidence is what one metric shows. Ratios are candidate/control, or control/candidate where fewer events are harm, so
-// that more than 1 is always harm; for metrics with a limit they are the rate of failure over the limit.
+// that more than 1 is always harm; for metrics with a limit they are the rate of failure over the limit, and where Past is
+// set, the candidate's events over those that were due.
 //
 // Each of Lower and Upper is a one-sided bound at this metric's part of alpha, valid at all times at once. The parts sum
 // to the plan's alpha, so the lower bounds of all metrics hold together with confidence 1−alpha, and so do the upper ones.

@@ -74,7 +74,7 @@ func (t *trial) levelsAgainstPast(r reading, most float64) float64 {
 	if !d.empty() && (logE > most || t.harm.empty()) {
 		t.harm, t.weight, t.shown, t.candidate, t.control = whole(d), weight, d, d.hits, 0
 		t.boundary = t.info.Metric.Levels()[rollout.ShownLevel]
-		t.pastShare = d.expected / float64(max(1, r.alone().total(candidateDevices)))
+		t.pastShare = d.expected / float64(d.exposed)
 	}
 	return logE
 }

@@ -86,7 +86,7 @@ func (p *past) events(r reading, metric int, alpha float64) draws {
 	hours := float64(r.total(func(g *group) int64 { return g.candidate.deviceHours })) / float64(devices)
 	recorded := float64(p.record.DeviceHours) / float64(p.record.Devices)
 	due := float64(devices) * -math.Log1p(-share) * max(1, hours/recorded)
-	return draws{hits: r.total(func(g *group) int64 { return g.candidate.events[metric] }), expected: due}
+	return draws{hits: r.total(func(g *group) int64 { return g.candidate.events[metric] }), expected: due, exposed: devices}
 }
 
 // silence is the count of devices without control that did not come back within a horizon. A device is one trial, and the
@@ -100,7 +100,7 @@ func (p *past) silence(r reading, horizon int, alpha float64) draws {
 	}
 	share := shareAtMost(waited-p.record.Returned[horizon], waited, p.delta(alpha)/NumHorizons)
 	hits := r.total(func(g *group) int64 { return g.candidate.silent[horizon] })
-	return draws{hits: hits, expected: float64(float64(entered) * share)}
+	return draws{hits: hits, expected: float64(float64(entered) * share), exposed: entered}
 }
 
 // shareAtMost is an upper bound, wrong with probability delta at most, of a share of which hits in n were seen: the largest

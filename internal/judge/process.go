@@ -13,6 +13,7 @@ type draws struct {
 	hits     int64   // events on the suspected side, over all pools
 	pools    []pool  // each share once, in an order that does not depend on that of the strata
 	expected float64 // hits that a ratio of 1 would bring; 0 unless the draws are a Poisson count without pools
+	exposed  int64   // devices that those are expected of; shown, never used
 }
 
 // pool is the number of events, of both sides, that happened under one design share.

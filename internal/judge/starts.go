@@ -72,11 +72,10 @@ func (r reading) sinceHours(metric int, fewer bool) process {
 	kept := make([]pool, 0, 2*len(r.moments)) // of the finished parts
 	before := r.throughout(metric, fewer)
 	next, left := part{}, 1.0 // left of the stake, for starts that are not after the moment
-	for i := range r.moments {
-		m := &r.moments[i]
-		hits, others, devices, share := m.sides(metric, fewer)
-		hours := m.hour - r.first
-		if started := startedBy(hours); hits+others > 0 && started < left {
+	for i := 0; i < len(r.moments); {
+		hour, end := r.hourAt(i)
+		started := startedBy(hour - r.first)
+		if started < left && happened(r.moments[i:end], metric) {
 			from := len(kept)
 			kept = append(kept, next.draws.pools...)
 			done := next
@@ -84,11 +83,15 @@ func (r reading) sinceHours(metric int, fewer bool) process {
 			done.draws = done.draws.depleted(kept[from:len(kept):len(kept)], before.share())
 			p, left = append(p, done), started
 		}
-		before[m.phase].events -= others
-		before[m.phase].devices -= devices
-		if hits+others > 0 {
-			next.draws.add(hits, others, share)
-			next.since = hours
+		for ; i < end; i++ {
+			m := &r.moments[i]
+			hits, others, devices, share := m.sides(metric, fewer)
+			before[m.phase].events -= others
+			before[m.phase].devices -= devices
+			if hits+others > 0 {
+				next.draws.add(hits, others, share)
+				next.since = hour - r.first
+			}
 		}
 	}
 	if left == 0 {
@@ -96,6 +99,25 @@ func (r reading) sinceHours(metric int, fewer bool) process {
 	}
 	next.weight = float64(laterStake * left)
 	return append(p, next)
+}
+
+// hourAt returns the hour of a moment, and the index of the first moment of another hour after it.
+func (r reading) hourAt(i int) (hour int64, end int) {
+	hour, end = r.moments[i].hour, i+1
+	for end < len(r.moments) && r.moments[end].hour == hour {
+		end++
+	}
+	return hour, end
+}
+
+// happened reports whether any of the moments has an event of the metric.
+func happened(moments []moment, metric int) bool {
+	for i := range moments {
+		if moments[i].candidate.Events[metric] > 0 || moments[i].control.Events[metric] > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // startedBy is the part of laterStake whose starts are at most so many hours after the first one.
@@ -158,13 +180,17 @@ func (d draws) depleted(pools []pool, share float64) draws {
 	if share > mostDepleted {
 		return draws{}
 	}
-	if share > 0 {
-		left := 1 - float64(leastDepleted*math.Exp2(math.Ceil(math.Log2(max(1, share/leastDepleted)))))
-		for i, p := range pools {
-			pools[i].share = p.share / (p.share + float64((1-p.share)*max(left, 1-mostDepleted)))
-		}
-	}
 	d.pools = pools
+	if share == 0 {
+		return d
+	}
+	gone := leastDepleted
+	for gone < share {
+		gone *= 2
+	}
+	for i, p := range pools {
+		pools[i].share = p.share / (p.share + float64((1-p.share)*(1-gone)))
+	}
 	return d
 }
 

@@ -226,3 +226,38 @@ func TestSentenceOfLateHarm(t *testing.T) {
 	}
 	t.Log(v.Sentence)
 }
+
+// A candidate that has spared many devices their first event has more of them left to have one. That must not pass for harm
+// that began late.
+func TestBetterCandidateIsNotBlamedLater(t *testing.T) {
+	const devices = 20_000
+	in := Input{Plan: rollout.Plan{Phases: phases(50, 50)}, Phase: 1, Strata: []Stratum{
+		{Phase: 0, Hour: epochHour, Share: .5, Candidate: Counts{Devices: devices}, Control: Counts{Devices: devices}},
+		{Phase: 1, Hour: epochHour + 10, Share: .5, Candidate: Counts{Devices: devices}, Control: Counts{Devices: devices}},
+	}}
+	for _, m := range []rollout.Metric{rollout.Crash, rollout.LoadTime} {
+		for arm, first := range map[*Counts]int64{&in.Strata[0].Candidate: devices / 10, &in.Strata[0].Control: devices / 2} {
+			arm.Events[m.Index()] = first
+			arm.Measured[0].Beyond[5] = first
+		}
+		// From then on one in five of those who are left has its first, whichever arm it is in.
+		for arm, left := range map[*Counts]int64{&in.Strata[1].Candidate: devices * 9 / 10, &in.Strata[1].Control: devices / 2} {
+			arm.Events[m.Index()] = left / 5
+			arm.Measured[0].Beyond[5] = left / 5
+		}
+	}
+	uses := rollout.FeatureUse.Index()
+	for i := range in.Strata { // a candidate that is used sooner, so that fewer are left to use it for the first time
+		s := &in.Strata[i]
+		s.Candidate.Events[uses], s.Control.Events[uses] = s.Control.Events[0], s.Candidate.Events[0]
+	}
+	for _, e := range Judge(in).Metrics {
+		if e.Alarm {
+			t.Errorf("blamed for having been better: %+v", e)
+		}
+	}
+	in.Strata[0].Candidate = in.Strata[0].Control
+	if e := Judge(in).Metrics[0]; !e.Alarm {
+		t.Errorf("not blamed for being worse: %+v", e)
+	}
+}

@@ -174,7 +174,7 @@ func (t trial) againstPast(r reading, alone process) trial {
 	for _, part := range alone { // of silence, the longest horizon that has something to show
 		if d := part.draws; !d.empty() {
 			t.shown, t.candidate, t.control = d, d.hits, 0
-			t.pastShare = d.expected / float64(max(1, r.alone().total(candidateDevices)))
+			t.pastShare = d.expected / float64(d.exposed)
 		}
 	}
 	return t

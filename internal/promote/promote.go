@@ -4,14 +4,20 @@
 // the rollout's state machine and commits the outcome, with its audit event and the new Snapshot, under compare-and-swap
 // on the app's revision. The state machine decides what is possible and the store decides who was first, so two ticks at
 // once, or a tick beside an operator, do no harm: the loser sees a conflict and judges what is there then.
+//
+// Evidence comes first: a verdict is stored with all that it was given on before anything is done for it, and when it cannot
+// be stored, nothing is done. So whoever doubts a decision can recompute it, and a Backtest can ask what another plan would
+// have made of what was seen.
 package promote
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -29,10 +35,11 @@ const Actor = "palier"
 
 // Ticker judges live rollouts.
 type Ticker struct {
-	Apps    store.Apps
-	Tallies store.Tallies
-	Now     func() time.Time
-	Log     *slog.Logger
+	Apps     store.Apps
+	Tallies  store.Tallies
+	Verdicts store.Verdicts
+	Now      func() time.Time
+	Log      *slog.Logger
 	// Notify, if set, is told of every transition after it was committed, one at a time; a hold, which asks a person, is one.
 	Notify func(Outcome)
 }
@@ -137,37 +144,66 @@ func (t *Ticker) one(ctx context.Context, app, id string) Outcome {
 	if !ok || !r.State.Live() {
 		return Outcome{Rollout: r} // ended since it was listed
 	}
-	o := Outcome{Rollout: r, At: t.Now()}
-	cmd, verdict, err := t.decide(ctx, r, o.At)
-	o.Verdict, o.Err = verdict, err
-	if err != nil || cmd.Verb == "" {
+	o := Outcome{Rollout: r, At: t.Now().UTC().Round(0)} // as it is stored and read back
+	cmd := rollout.Command{Actor: Actor, At: o.At}
+	if r.State == rollout.Scheduled {
+		if o.At.Before(r.StartsAt) {
+			return o
+		}
+		cmd.Verb, cmd.Reason = rollout.VerbStart, "the scheduled time has come"
+		return t.commit(ctx, state, o, cmd)
+	}
+	if cmd, o.Verdict, o.Err = t.judge(ctx, r, cmd); o.Err != nil || cmd.Verb == "" {
 		return o
 	}
 	return t.commit(ctx, state, o, cmd)
 }
 
-// decide returns the command that the rollout's data asks for; its Verb is empty when there is nothing to do.
-func (t *Ticker) decide(ctx context.Context, r rollout.Rollout, now time.Time) (rollout.Command, judge.Verdict, error) {
-	cmd := rollout.Command{Actor: Actor, At: now}
-	switch r.State {
-	case rollout.Scheduled:
-		if !now.Before(r.StartsAt) {
-			cmd.Verb, cmd.Reason = rollout.VerbStart, "the scheduled time has come"
-		}
-		return cmd, judge.Verdict{}, nil
-	case rollout.Paused:
-		return t.decidePaused(ctx, r, cmd)
-	}
-	verdict, err := t.verdict(ctx, r, now)
+// judge gives the verdict on a rollout that has started, stores it, and returns cmd with what is to be done; its Verb is empty
+// when there is nothing to do.
+func (t *Ticker) judge(ctx context.Context, r rollout.Rollout, cmd rollout.Command) (rollout.Command, judge.Verdict, error) {
+	tallies, err := t.Tallies.Load(ctx, r.App, r.ID)
 	if err != nil {
-		return cmd, verdict, err
+		return cmd, judge.Verdict{}, fmt.Errorf("reading the tallies of rollout %s: %w", r.ID, err)
 	}
-	cmd.Verb, cmd.Reason, cmd.Alarms = verbFor(verdict.Decision), verdict.Sentence, alarms(verdict)
-	if verdict.Decision == judge.Hold && r.Waiting != verdict.Code {
-		cmd.Verb, cmd.Code = rollout.VerbHold, verdict.Code // asked once, not at every tick
+	in := Input(r, tallies, cmd.At)
+	verdict := judge.Judge(in)
+	cmd = command(r, in, verdict, cmd)
+	text, err := json.Marshal(verdict)
+	if err != nil {
+		return cmd, verdict, fmt.Errorf("encoding the verdict on rollout %s: %w", r.ID, err)
 	}
-	cmd.Detail = map[string]any{"verdict": verdict}
-	return cmd, verdict, nil
+	record := store.VerdictRecord{Judge: judge.Version, Arch: runtime.GOARCH, Input: in, Verdict: text, Verb: cmd.Verb}
+	_, err = t.Verdicts.Append(ctx, r.App, r.ID, record)
+	return cmd, verdict, err
+}
+
+// command returns cmd with what the verdict on r asks for.
+func command(r rollout.Rollout, in judge.Input, v judge.Verdict, cmd rollout.Command) rollout.Command {
+	cmd.Detail = map[string]any{"verdict": v}
+	switch {
+	case r.Shadow:
+		return byTime(r, in, v, cmd)
+	case r.State == rollout.Paused:
+		// It can only get worse: harm may still turn out to be severe enough to take the bundle back.
+		if v.Code == judge.CodeHarm && (v.Decision == judge.Rollback || v.Decision == judge.Halt) {
+			cmd.Verb, cmd.Reason = verbFor(v.Decision), v.Sentence
+		}
+		return cmd
+	}
+	cmd.Verb, cmd.Reason, cmd.Alarms = verbFor(v.Decision), v.Sentence, alarms(v)
+	if v.Decision == judge.Hold {
+		return ask(r, v.Code, cmd)
+	}
+	return cmd
+}
+
+// ask returns cmd as a hold that asks a person about code; once, not at every tick.
+func ask(r rollout.Rollout, code string, cmd rollout.Command) rollout.Command {
+	if r.Waiting != code {
+		cmd.Verb, cmd.Code = rollout.VerbHold, code
+	}
+	return cmd
 }
 
 // alarms lists the metrics that show harm.
@@ -179,27 +215,6 @@ func alarms(v judge.Verdict) []rollout.Metric {
 		}
 	}
 	return list
-}
-
-// decidePaused lets a paused rollout only get worse: harm may still turn out to be severe enough to take the bundle back.
-func (t *Ticker) decidePaused(ctx context.Context, r rollout.Rollout, cmd rollout.Command) (rollout.Command, judge.Verdict, error) {
-	verdict, err := t.verdict(ctx, r, cmd.At)
-	if err != nil {
-		return cmd, verdict, err
-	}
-	if verdict.Code == judge.CodeHarm && (verdict.Decision == judge.Rollback || verdict.Decision == judge.Halt) {
-		cmd.Verb, cmd.Reason = verbFor(verdict.Decision), verdict.Sentence
-		cmd.Detail = map[string]any{"verdict": verdict}
-	}
-	return cmd, verdict, nil
-}
-
-func (t *Ticker) verdict(ctx context.Context, r rollout.Rollout, now time.Time) (judge.Verdict, error) {
-	tallies, err := t.Tallies.Load(ctx, r.App, r.ID)
-	if err != nil {
-		return judge.Verdict{}, fmt.Errorf("reading the tallies of rollout %s: %w", r.ID, err)
-	}
-	return judge.Judge(Input(r, tallies, now)), nil
 }
 
 // commit applies the command and writes the outcome. It fails with store.ErrConflict when someone else was first: whoever

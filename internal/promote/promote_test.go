@@ -35,12 +35,19 @@ type world struct {
 	app   string
 	id    string
 	read  int
+
+	shadow bool // the rollout is one
 }
 
-func newWorld(t *testing.T, plan rollout.Plan) *world {
+func newWorld(t *testing.T, plan rollout.Plan) *world { return openWorld(t, plan, false) }
+
+// newShadow is newWorld with a rollout that only time moves.
+func newShadow(t *testing.T, plan rollout.Plan) *world { return openWorld(t, plan, true) }
+
+func openWorld(t *testing.T, plan rollout.Plan, shadow bool) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), app: app, id: "01M0000000000000000000000A"}
-	db, err := sqlite.Open(filepath.Join(t.TempDir(), "palier.db"), sqlite.Options{Now: w.clock})
+	w := &world{t: t, now: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), app: app, id: "01M0000000000000000000000A", shadow: shadow}
+	db, err := sqlite.Open(filepath.Join(t.TempDir(), "palier.db"), sqlite.Options{Now: w.clock, Relaxed: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +68,7 @@ func (w *world) start(plan rollout.Plan) {
 	after.Bundles = map[string]rollout.Bundle{"1.0.0": {Version: "1.0.0"}, "1.1.0": {Version: "1.1.0"}}
 	after.Channels = map[string]rollout.Channel{"production": channel}
 	start, err := rollout.Start(after, rollout.StartRequest{
-		ID: w.id, Salt: rollout.Salt{1}, Channel: "production", Bundle: "1.1.0", Plan: plan, Actor: "test", At: w.now,
+		ID: w.id, Salt: rollout.Salt{1}, Channel: "production", Bundle: "1.1.0", Plan: plan, Shadow: w.shadow, Actor: "test", At: w.now,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -84,7 +91,7 @@ func (w *world) pass(d time.Duration) {
 }
 
 func (w *world) ticker() *promote.Ticker {
-	return &promote.Ticker{Apps: w.apps, Tallies: store.Tallies{Store: w.store}, Now: w.clock, Log: slog.New(slog.DiscardHandler)}
+	return &promote.Ticker{Apps: w.apps, Tallies: store.Tallies{Store: w.store}, Verdicts: store.Verdicts{Store: w.store}, Now: w.clock, Log: slog.New(slog.DiscardHandler)}
 }
 
 func (w *world) tick() promote.Outcome {

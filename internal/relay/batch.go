@@ -13,6 +13,7 @@ import (
 	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/resolve"
 	"github.com/palier-ota/palier/internal/rollout"
+	"github.com/palier-ota/palier/internal/source"
 )
 
 // Limits of one relay.
@@ -48,7 +49,8 @@ type check struct {
 	Phase     int    `json:"phase"`
 	Arm       string `json:"arm"`
 	Candidate bool   `json:"candidate"`
-	Age       int64  `json:"age"` // whole seconds since the device asked
+	Age       int64  `json:"age"`    // whole seconds since the device asked
+	Source    string `json:"source"` // as request's
 
 	fingerprint uint64
 	inArm       rollout.Arm
@@ -58,6 +60,10 @@ type check struct {
 type request struct {
 	Path string `json:"path"`
 	Body string `json:"body"`
+	// Source is the network that the device asked from, as 203.0.113.0/24 or 2001:db8:1::/48. It is believed because the edge
+	// has a token. Without it, or where it is no network, it is not known where the device asked from, which is no mistake:
+	// for that an edge must not lose a batch.
+	Source string `json:"source"`
 }
 
 // parse reads the body of a relay. Its errors say where it is wrong, and repeat nothing of what devices said.
@@ -181,8 +187,14 @@ func (c *check) relayed(ago func(time.Duration) time.Time) device.RelayedCheck {
 	age := time.Duration(min(max(0, c.Age), maxAge)) * time.Second
 	return device.RelayedCheck{
 		App: c.App, Device: c.fingerprint, Version: c.Version, Platform: c.Platform, Rollout: c.Rollout, Phase: c.Phase,
-		Arm: c.inArm, Candidate: c.Candidate, Time: ago(age),
+		Arm: c.inArm, Candidate: c.Candidate, Time: ago(age), Source: sourceOf(c.Source),
 	}
+}
+
+// sourceOf reads where an edge says that a device asked from.
+func sourceOf(text string) device.Source {
+	network, _ := source.Network(text)
+	return device.Source{Network: network}
 }
 
 func (r *request) validate() error {

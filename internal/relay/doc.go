@@ -5,6 +5,9 @@
 // it gathered, many devices' at once, and gets for each device the very answer that the device would have had here. And
 // with it come its notes of the checks that it answered, from which the judge learns who asked and what they run.
 //
+// With each report and note an edge tells the network that it came from, since the origin bounds what one network can report
+// and sees only the edge.
+//
 // Nothing new is decided here: requests are answered by package device, and what is acknowledged rests on the stream as
 // if the device had come by itself. Who may do all this has a token of the role edge, since a Snapshot holds the salts of
 // rollouts.

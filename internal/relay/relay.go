@@ -165,6 +165,6 @@ func (o *Origin) noteChecks(ctx context.Context, checks []check) taken {
 // respond answers one device.
 func (o *Origin) respond(ctx context.Context, r request) answer {
 	o.counts.requests.Add(1)
-	a := o.config.Devices.Respond(ctx, http.MethodPost, r.Path, "", []byte(r.Body), nil)
+	a := o.config.Devices.Respond(ctx, sourceOf(r.Source), http.MethodPost, r.Path, "", []byte(r.Body), nil)
 	return answer{Status: a.Status, Body: string(a.Body), RetryAfter: a.RetryAfter}
 }

@@ -106,7 +106,7 @@ func TestRelayedRequestsAreAnsweredAsDevicesAre(t *testing.T) {
 	}
 	devices := direct.devices()
 	for i, r := range requests {
-		want := devices.Respond(t.Context(), http.MethodPost, r[0], "", []byte(r[1]), nil)
+		want := devices.Respond(t.Context(), device.Source{}, http.MethodPost, r[0], "", []byte(r[1]), nil)
 		if got := out.Answers[i]; got.Status != want.Status || got.Body != string(want.Body) || got.RetryAfter != want.RetryAfter {
 			t.Errorf("%s %s:\n got %+v\nwant %d %s %d", r[0], r[1], got, want.Status, want.Body, want.RetryAfter)
 		}
@@ -204,19 +204,10 @@ func TestMostChecksAtOnce(t *testing.T) {
 // TestRelayedCheckIsTheOriginsOwn: the event is the one that the origin makes when it answers the device itself.
 func TestRelayedCheckIsTheOriginsOwn(t *testing.T) {
 	w := newWorld(t)
-	tr, err := rollout.Start(w.state, rollout.StartRequest{
-		ID: "01M0000000000000000000000A", Salt: rollout.Salt{7}, Channel: "production", Bundle: "1.1.0", Actor: "test", At: noon,
-		Plan: rollout.Plan{Phases: []rollout.Phase{{Percent: rollout.Everyone, Hold: rollout.Hold{Min: rollout.Duration(time.Hour)}}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.apps().Commit(t.Context(), w.state, tr.ApplyTo(w.state), nil); err != nil {
-		t.Fatal(err)
-	}
+	w.start()
 	check := strings.Replace(stats(deviceID, "", "1.0.0"), `"action":""`, `"custom_id":"","version_code":"1","defaultChannel":"","key_id":""`, 1)
 	devices := w.devices()
-	if a := devices.Respond(t.Context(), http.MethodPost, device.PathUpdates, "", []byte(check), nil); a.Status != 200 || !strings.Contains(string(a.Body), "1.1.0.zip") {
+	if a := devices.Respond(t.Context(), device.Source{}, http.MethodPost, device.PathUpdates, "", []byte(check), nil); a.Status != 200 || !strings.Contains(string(a.Body), "1.1.0.zip") {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	devices.Close() // puts what it noted on the stream

@@ -54,7 +54,7 @@ func (s State) planFor(req StartRequest) (Plan, error) {
 		named, ok := s.PlanNamed(plan.Name)
 		if !ok {
 			return Plan{}, Error{Code: CodeUnknownPlan, Field: "plan", Message: "plan " + strconv.Quote(clip(plan.Name)) +
-				" does not exist; use progressive, cautious, groups or instant, or add it under plans: in the app's document"}
+				" does not exist; use progressive, cautious, groups, small or instant, or add it under plans: in the app's document"}
 		}
 		plan = named
 	}

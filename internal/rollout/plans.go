@@ -29,7 +29,7 @@ const day = Duration(24 * time.Hour)
 func hold(least, most Duration) Hold { return Hold{Min: least, Max: most} }
 
 // BuiltinPlanNames lists the plans that every App has, the default one first.
-func BuiltinPlanNames() []string { return []string{DefaultPlan, "cautious", "groups", "instant"} }
+func BuiltinPlanNames() []string { return []string{DefaultPlan, "cautious", "groups", "small", "instant"} }
 
 // BuiltinPlan returns the built-in plan of that name, resolved, or false when there is none. The gradual ones pass a
 // phase at its longest hold if nothing speaks against it, and keep 1 % of devices as control until completion.
@@ -56,6 +56,15 @@ func BuiltinPlan(name string) (Plan, bool) {
 			{Percent: Everyone, Segments: []string{"internal"}, Hold: hold(day, 2*day)},
 			{Percent: Everyone, Segments: []string{"beta"}, Hold: hold(2*day, 3*day)},
 			{Percent: Everyone, Segments: []string{"early-access"}, Hold: hold(3*day, 4*day)},
+			{Percent: Everyone, Hold: hold(day, 2*day)},
+		}
+	case "small":
+		// For some hundreds of active devices: one in ten begins, so that there is a first phase to speak of, and a floor
+		// that it meets. Of 500 devices a bundle that never starts reaches four to seven before it is stopped.
+		plan.Margin = MarginAuto
+		plan.Phases = []Phase{
+			{Percent: 10 * OnePercent, Hold: hold(day, 3*day), MinDevices: 10},
+			{Percent: 50 * OnePercent, Hold: hold(day, 3*day)},
 			{Percent: Everyone, Hold: hold(day, 2*day)},
 		}
 	case "instant":

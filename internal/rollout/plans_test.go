@@ -8,7 +8,7 @@ import (
 )
 
 func TestBuiltinPlans(t *testing.T) {
-	if got := BuiltinPlanNames(); !slices.Equal(got, []string{"progressive", "cautious", "groups", "instant"}) {
+	if got := BuiltinPlanNames(); !slices.Equal(got, []string{"progressive", "cautious", "groups", "small", "instant"}) {
 		t.Errorf("names %v", got)
 	}
 	for _, name := range BuiltinPlanNames() {

@@ -23,8 +23,9 @@ const sweepBytes = MaxWriteBytes - MaxItemBytes
 //
 // The audit log stays, and so does the app's last revision, so that edges which held an old Snapshot never mistake it
 // for a newer one. So do the Facts that devices wrote themselves: no list of them exists. They are of this generation and
-// say nothing to a later app of the same id. The tallies of its rollouts, and what was seen of the streams they were
-// counted from, stay too (the TALLY# and SEEN# partitions): they are filed under ids of rollouts, which no later app has.
+// say nothing to a later app of the same id. The tallies of its rollouts, what was seen of the streams they were counted
+// from, and the verdicts stay too (the TALLY#, SEEN# and VERDICT# partitions): they are filed under ids of rollouts, which
+// no later app has. Verdicts expire.
 func (a Apps) Delete(ctx context.Context, state rollout.State, events []rollout.Event) error {
 	app := state.App.ID
 	object, err := a.object(ctx, snapshotKey(app))

@@ -7,7 +7,14 @@ import (
 )
 
 // The addresses of what this package keeps. App ids never hold a '#' (checkApp), so that no two apps share a partition
-// whatever a device calls itself.
+// whatever a device calls itself. Beside those listed here:
+//
+//	SHARD#{stream} / {shard}                                  a shard's checkpoint                          tallies.go
+//	SEEN#{app}#{rollout}#{stream}#{shard} / leaf#…, patch#…   its records of devices                        tallies.go
+//	TALLY#{app}#{rollout} / {phase}#{hour}#{arm}#{shard}      what was counted; newest#{shard}: how far     tallies.go
+//	TALLY#{app}#{rollout} / sketch#{shard}                    what was heard, for people to look at         tallies.go
+//	VERDICT#{app}#{rollout} / verdict#{ms}-{digest}           every verdict with what it read, 400 days     verdicts.go
+//	VERDICT#{app}#{rollout} / frame#{ms}-{digest}#{part}      a whole reading, an hour's verdicts' base     frames.go
 const (
 	skApp      = "APP"
 	skSnapshot = "SNAPSHOT"

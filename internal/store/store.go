@@ -4,8 +4,8 @@
 // partition by sort-key prefix, Write up to 100 of them together under conditions. That is the part of DynamoDB's
 // model that SQLite can mirror exactly, and nothing in Palier asks for more: no join, no scan, no item over 400 KB.
 // Each engine is one folder beside this one and passes the suite in storetest unchanged. What Palier keeps in the
-// items, apps, device facts, tallies, tokens, is written once, above the contract, in this package. Only a Snapshot may
-// outgrow its item; then it is an object in Blobs, and the item says which.
+// items, apps, device facts, tallies, verdicts, tokens, is written once, above the contract, in this package. Only a
+// Snapshot may outgrow its item; then it is an object in Blobs, and the item says which.
 package store
 
 import (

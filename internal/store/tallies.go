@@ -18,9 +18,12 @@ import (
 // Tallies reads what was counted of rollouts.
 type Tallies struct{ Store Store }
 
-// prefixNewest starts the sort key of the item that holds a shard's newest counted check; the other items of the
-// partition start with a digit.
-const prefixNewest = "newest#"
+// The items of a rollout's partition that are no tallies, whose keys start with a digit: when a shard's newest counted
+// check was received, and what a shard heard for people to look at.
+const (
+	prefixNewest = "newest#"
+	prefixSketch = "sketch#"
+)
 
 func talliesPK(app, rollout string) string { return "TALLY#" + app + "#" + rollout }
 
@@ -69,7 +72,7 @@ func (t Tallies) Load(ctx context.Context, app, rolloutID string) (telemetry.Tal
 	}
 	out.Rows = make([]telemetry.Row, 0, len(items))
 	for _, item := range items {
-		if strings.HasPrefix(item.SK, prefixNewest) {
+		if strings.HasPrefix(item.SK, prefixNewest) || strings.HasPrefix(item.SK, prefixSketch) {
 			continue
 		}
 		row, err := parseTallySK(item.SK)
@@ -107,6 +110,20 @@ func (t Tallies) progress(ctx context.Context, app, rolloutID string) (newest, c
 	return newest, complete, nil
 }
 
+// Sketches returns the summaries of what devices reported in a rollout, one per shard that has any, as package sketch
+// encodes them. They are for people to look at, so the read may be a moment old.
+func (t Tallies) Sketches(ctx context.Context, app, rolloutID string) ([][]byte, error) {
+	items, err := t.Store.Query(ctx, Range{PK: talliesPK(app, rolloutID), Prefix: prefixSketch}, Eventual)
+	if err != nil {
+		return nil, fmt.Errorf("loading sketches of rollout %s: %w", rolloutID, err)
+	}
+	sketches := make([][]byte, len(items))
+	for i, item := range items {
+		sketches[i] = item.Value
+	}
+	return sketches, nil
+}
+
 // Shard is the place of one shard of a telemetry stream: its checkpoint, and per rollout the device records and tally
 // rows that only this shard's aggregator writes.
 type Shard struct {
@@ -142,6 +159,7 @@ const (
 func leafSK(low uint64) string      { return fmt.Sprintf(prefixLeaf+"%016x", low) }
 func patchSK(sequence int64) string { return fmt.Sprintf(prefixPatch+"%016x", sequence) }
 func (s Shard) newestSK() string    { return prefixNewest + s.Name }
+func (s Shard) sketchSK() string    { return prefixSketch + s.Name }
 func (s Shard) fail(doing string, err error) error {
 	return fmt.Errorf("%s of shard %s/%s: %w", doing, s.Stream, s.Name, err)
 }
@@ -225,6 +243,19 @@ func (s Shard) Newest(ctx context.Context, app, rolloutID string) (int64, error)
 	return newest.Newest, nil
 }
 
+// Sketch returns the shard's summary of what devices reported in a rollout, as the last Commit with a Fold.Sketch wrote it;
+// nil if none did.
+func (s Shard) Sketch(ctx context.Context, app, rolloutID string) ([]byte, error) {
+	item, err := s.Store.Get(ctx, Key{talliesPK(app, rolloutID), s.sketchSK()}, Strong)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, s.fail("reading the sketch of rollout "+rolloutID, err)
+	}
+	return item.Value, nil
+}
+
 // Fold is what one Commit changes of one rollout. Every field may be empty.
 type Fold struct {
 	App, Rollout string
@@ -233,12 +264,16 @@ type Fold struct {
 	Patches      []telemetry.Patch                      // to write
 	Leaves       []telemetry.Leaf                       // to write
 	Merged       []int64                                // sequences of patches to delete
+	Sketch       []byte                                 // new value of Sketch; nil leaves it
 }
 
 // Ops returns how many operations of a Write the Fold takes.
 func (f Fold) Ops() int {
 	n := len(f.Tallies) + len(f.Patches) + len(f.Leaves) + len(f.Merged)
 	if f.Newest != 0 {
+		n++
+	}
+	if f.Sketch != nil {
 		n++
 	}
 	return n
@@ -295,6 +330,9 @@ func (s Shard) appendFold(ops []Op, f Fold, version int64) ([]Op, error) {
 			return nil, fmt.Errorf("encode newest check: %w", err)
 		}
 		put(Key{talliesPK(f.App, f.Rollout), s.newestSK()}, value)
+	}
+	if f.Sketch != nil {
+		put(Key{talliesPK(f.App, f.Rollout), s.sketchSK()}, f.Sketch)
 	}
 	seen := s.seenPK(f.App, f.Rollout)
 	for _, p := range f.Patches {

@@ -72,6 +72,49 @@ func TestTalliesOfAllShardsAreLoadedInOrder(t *testing.T) {
 	}
 }
 
+// TestSketchesStandBesideTheTallies: they are read on their own, per shard, and never taken for a tally.
+func TestSketchesStandBesideTheTallies(t *testing.T) {
+	st := tallyStore(t)
+	k := telemetry.TallyKey{Phase: 1, Hour: 2, Arm: rollout.ArmCandidate}
+	fold := store.Fold{
+		App: "app", Rollout: "r", Newest: 5, Sketch: []byte("first"), Tallies: map[telemetry.TallyKey]telemetry.Tally{k: devicesTally(1)},
+	}
+	if fold.Ops() != 3 {
+		t.Errorf("Ops is %d, want 3", fold.Ops())
+	}
+	first, second := store.Shard{Store: st, Stream: "s", Name: "0"}, store.Shard{Store: st, Stream: "s", Name: "1"}
+	if data, err := first.Sketch(t.Context(), "app", "r"); err != nil || data != nil {
+		t.Errorf("before the first commit: %v, %q", err, data)
+	}
+	at, err := first.Commit(t.Context(), store.Checkpoint{}, store.Checkpoint{}, fold)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Commit(t.Context(), store.Checkpoint{}, store.Checkpoint{}, store.Fold{App: "app", Rollout: "r", Sketch: []byte("other")}); err != nil {
+		t.Fatal(err)
+	}
+	if at, err = first.Commit(t.Context(), at, at, store.Fold{App: "app", Rollout: "r", Sketch: []byte("second")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Commit(t.Context(), at, at, store.Fold{App: "app", Rollout: "r", Newest: 6}); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := first.Sketch(t.Context(), "app", "r"); err != nil || string(data) != "second" {
+		t.Errorf("%v: the sketch is %q", err, data)
+	}
+	tallies := store.Tallies{Store: st}
+	if got, err := tallies.Sketches(t.Context(), "app", "r"); err != nil || !reflect.DeepEqual(got, [][]byte{[]byte("second"), []byte("other")}) {
+		t.Errorf("%v: the sketches are %q", err, got)
+	}
+	if got, err := tallies.Sketches(t.Context(), "app", "another"); err != nil || len(got) != 0 {
+		t.Errorf("%v: another rollout's are %q", err, got)
+	}
+	loaded, err := tallies.Load(t.Context(), "app", "r")
+	if err != nil || len(loaded.Rows) != 1 || loaded.Rows[0].Devices != 1 || loaded.Newest.UnixMilli() != 6 {
+		t.Errorf("%v: the tallies are %+v", err, loaded)
+	}
+}
+
 func TestOnlyOneCommitFollowsACheckpoint(t *testing.T) {
 	st := tallyStore(t)
 	shard := store.Shard{Store: st, Stream: "s", Name: "0"}

@@ -20,6 +20,7 @@ func sampleEvent() Event {
 
 func TestEventsReadBack(t *testing.T) {
 	want := sampleEvent()
+	want.Capped, want.Spurious, want.Value = true, true, 1.5
 	data, err := Append([]byte("before "), want)
 	if err != nil {
 		t.Fatal(err)

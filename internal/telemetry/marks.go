@@ -10,8 +10,8 @@ import (
 
 // MaxMarks is how many marks of one kind a Record keeps, at most, while they are earlier than the device's first check:
 // the earliest 1024 hours in which something happened, and for a measured metric the earliest 64 beyond each of its 16
-// boundaries. After that check one mark per boundary is enough, so only a device that reports for weeks without ever
-// asking for an update can reach it, and it then counts for nothing, whatever its arm.
+// boundaries. After that check one mark per boundary is enough, so only a device that reports for days on end without ever
+// asking for an update can reach it. That kind of mark then counts for nothing, whatever its arm.
 const MaxMarks = 1024
 
 // MaxRows is how many tally rows one Record contributes to, at most. A change of a device takes it out of so many rows

@@ -48,6 +48,7 @@ func (a answer) send(w fsthttp.ResponseWriter, path string) {
 		header.Set("Access-Control-Allow-Origin", "*")
 		header.Set("Access-Control-Allow-Methods", "POST")
 		header.Set("Access-Control-Allow-Headers", "Content-Type")
+		header.Set("Access-Control-Expose-Headers", "Retry-After")
 		header.Set("Access-Control-Max-Age", "86400")
 	}
 	if a.retryAfter > 0 {

@@ -88,7 +88,7 @@ func (h *host) check(ctx context.Context, r *fsthttp.Request) answer {
 			return *got
 		}
 	}
-	h.note(result.Note)
+	h.note(result.Note, sourceOf(r))
 	return answer{status: result.Status, body: result.Answer, retryAfter: result.RetryAfter}
 }
 
@@ -102,7 +102,7 @@ func (h *host) report(ctx context.Context, r *fsthttp.Request, limit int) answer
 	if len(body) > maxReport || !utf8.Valid(body) {
 		return h.pass(ctx, r, body)
 	}
-	answers, err := h.relay(ctx, report{r.URL.Path, string(body)})
+	answers, err := h.relay(ctx, report{r.URL.Path, string(body), sourceOf(r)})
 	switch {
 	case err == nil:
 		return answers[0]

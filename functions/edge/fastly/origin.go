@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/fastly/compute-sdk-go/fsthttp"
@@ -107,6 +108,7 @@ func (o *origin) forward(ctx context.Context, r *fsthttp.Request, body []byte) (
 		req.SetBody(bytes.NewReader(body))
 	}
 	copyHeader(req.Header, r.Header)
+	appendPeer(req.Header, r.RemoteAddr)
 	req.CacheOptions.Pass = true
 	return o.do(ctx, req, patience)
 }
@@ -116,6 +118,13 @@ func (o *origin) forward(ctx context.Context, r *fsthttp.Request, body []byte) (
 var ofTheConnection = []string{
 	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding",
 	"Upgrade", "Expect", "Host", "Content-Length",
+}
+
+// appendPeer says who asked here, as proxies do. An origin that trusts this edge believes it.
+func appendPeer(to fsthttp.Header, peer string) {
+	if peer != "" {
+		to.Set("X-Forwarded-For", strings.Join(append(to.Values("X-Forwarded-For"), peer), ", "))
+	}
 }
 
 func copyHeader(to, from fsthttp.Header) {

@@ -13,6 +13,7 @@ import (
 	"github.com/fastly/compute-sdk-go/fsthttp"
 
 	"github.com/palier-ota/palier/internal/capgo"
+	"github.com/palier-ota/palier/internal/source"
 )
 
 const (
@@ -29,18 +30,30 @@ var errRefused = errors.New("the origin takes no batch")
 
 // note says that a device in an arm of a live rollout asked: the edge's words, and when that was.
 type note struct {
-	text []byte
-	at   time.Time
+	text   []byte
+	at     time.Time
+	source string // as report's
 }
 
-// report is what a device said on /stats or /telemetry.
+// report is what a device said on /stats or /telemetry, and from which network; empty if that is not known.
 type report struct {
-	Path string `json:"path"`
-	Body string `json:"body"`
+	Path   string `json:"path"`
+	Body   string `json:"body"`
+	Source string `json:"source,omitempty"`
+}
+
+// sourceOf returns the network that a request comes from, which is what the origin wants to know of it. The address itself goes
+// nowhere.
+func sourceOf(r *fsthttp.Request) string {
+	network, ok := source.Of(r.RemoteAddr, nil, nil)
+	if !ok {
+		return ""
+	}
+	return network.String()
 }
 
 // note remembers who asked, for the next batch. When there are too many, all are forgotten, and who asks again is noted again.
-func (h *host) note(text []byte) {
+func (h *host) note(text []byte, from string) {
 	if len(text) == 0 {
 		return
 	}
@@ -48,7 +61,7 @@ func (h *host) note(text []byte) {
 		h.notes = nil
 		h.core.Renote()
 	}
-	h.notes = append(h.notes, note{bytes.Clone(text), time.Now()})
+	h.notes = append(h.notes, note{bytes.Clone(text), time.Now(), from})
 }
 
 // handOverSome hands over notes when there are some, or old ones.
@@ -107,7 +120,11 @@ func (o *origin) relay(ctx context.Context, notes []note, reports []report) (sai
 	}
 	batch.Requests = reports
 	for _, n := range notes {
-		batch.Checks = append(batch.Checks, fmt.Appendf(nil, `%s,"age":%d}`, n.text, time.Since(n.at)/time.Second))
+		check := fmt.Appendf(nil, `%s,"age":%d`, n.text, time.Since(n.at)/time.Second)
+		if n.source != "" {
+			check = fmt.Appendf(check, `,"source":%q`, n.source)
+		}
+		batch.Checks = append(batch.Checks, append(check, '}'))
 	}
 	body, err := json.Marshal(batch)
 	if err != nil {

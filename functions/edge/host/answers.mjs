@@ -26,7 +26,8 @@ export const JSON_HEADERS = Object.freeze({ 'content-type': 'application/json' }
 const TELEMETRY_HEADERS = Object.freeze({
   ...JSON_HEADERS,
   'access-control-allow-origin': '*', 'access-control-allow-methods': 'POST',
-  'access-control-allow-headers': 'Content-Type', 'access-control-max-age': '86400',
+  'access-control-allow-headers': 'Content-Type', 'access-control-expose-headers': 'Retry-After',
+  'access-control-max-age': '86400',
 });
 
 /** Bytes, as at the origin: capgo.MaxCheckBody, MaxStatsBody and MaxManifestBody, telemetry.MaxMetricsBytes. */

@@ -18,12 +18,15 @@ export async function run({ imports } = {}) {
   const module = await WebAssembly.compile(await Deno.readFile(file));
   const edge = await open({ environment, module, imports, fetch: (url, init) => fetch(url, init) });
   const listen = { hostname: edge.address.host, port: edge.address.port, onListen: () => {} };
-  const server = Deno.serve(listen, (request) => edge.fetch(request));
+  const server = Deno.serve(listen, (request, info) => edge.fetch(request, hostOf(info.remoteAddr)));
   const { hostname, port } = server.addr;
   edge.start(`http://${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`);
   await edge.ending;
   await edge.close(() => server.shutdown());
 }
+
+/** The address of a connection's other end, where that has one. */
+const hostOf = (address) => ('hostname' in address ? address.hostname : undefined);
 
 if (import.meta.main) {
   run().then(() => Deno.exit(0), (error) => {

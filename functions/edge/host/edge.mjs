@@ -24,6 +24,7 @@ import { Pushes } from './pushes.mjs';
 import { Queue } from './queue.mjs';
 import { Relay, within } from './relay.mjs';
 import { Snapshots } from './snapshots.mjs';
+import { sourceOf } from './source.mjs';
 
 /**
  * Where an edge says what happens to it, in lines that hold no secret and no device.
@@ -61,9 +62,10 @@ import { Snapshots } from './snapshots.mjs';
  */
 
 /**
- * What a request goes on with after its answer.
+ * What a request comes with.
  * @typedef {object} Context
- * @property {(work: Promise<unknown>) => void} waitUntil keeps the runtime from ending the work
+ * @property {(work: Promise<unknown>) => void} waitUntil keeps the runtime from ending what goes on after the answer
+ * @property {string} [peer] the address at the other end of the connection, if it is known
  */
 
 /** Methods that fetch refuses to send; devices use none of them. */
@@ -178,7 +180,7 @@ export class Edge {
     const result = this.#check(body, now);
     if (result.verdict !== Verdict.ANSWERED) return this.#ask(request, target, body, { ...result }, context);
     this.#counts.answered++;
-    return this.#send(result, context);
+    return this.#send(request, result, context);
   }
 
   /** What the module says. One that traps says nothing, and the origin is asked. */
@@ -201,16 +203,16 @@ export class Edge {
   async #ask(request, target, body, result, context) {
     this.#counts[result.verdict === Verdict.NEEDS_FACTS ? 'needed_facts' : 'no_snapshot']++;
     try {
-      return await this.#origin.forward(request, target, body);
+      return await this.#origin.forward(request, target, body, context.peer);
     } catch {
       this.#counts.fallback++;
-      return this.#send(result, context);
+      return this.#send(request, result, context);
     }
   }
 
   /** Sends the module's answer, and sees to it that the origin learns who asked. */
-  #send(result, context) {
-    if (result.note !== '') this.#relay.note(result.note, context);
+  #send(request, result, context) {
+    if (result.note !== '') this.#relay.note(result.note, sourceOf(context.peer, request.headers), context);
     if (result.stale) this.#counts.stale++;
     return this.#result(result);
   }
@@ -238,7 +240,7 @@ export class Edge {
         break;
     }
     if (UNUSABLE.has(method) || !this.#isForDevices(target)) return this.#json(404, NOT_FOUND);
-    return this.#forward(request, path, target);
+    return this.#forward(request, path, target, context);
   }
 
   /** Telemetry leaves in batches; what is no text cannot be put into one. */
@@ -246,8 +248,8 @@ export class Edge {
     this.#counts.telemetry++;
     return this.#withBody(request, path, async (body) => {
       const text = textOf(body);
-      if (text === null) return this.#pass(request, path, target, body);
-      const answer = await this.#relay.take(path, text, context);
+      if (text === null) return this.#pass(request, path, target, body, context);
+      const answer = await this.#relay.take(path, text, sourceOf(context.peer, request.headers), context);
       if (answer === null) return this.#cannot(path);
       return this.#json(answer.status, answer.body, withRetry(headersOf(path), answer.retryAfter));
     });
@@ -277,15 +279,15 @@ export class Edge {
   }
 
   /** Forwards what is the origin's to answer. */
-  #forward(request, path, target) {
-    if (request.method === 'GET' || request.method === 'HEAD') return this.#pass(request, path, target, null);
-    return this.#withBody(request, path, (body) => this.#pass(request, path, target, body));
+  #forward(request, path, target, context) {
+    if (request.method === 'GET' || request.method === 'HEAD') return this.#pass(request, path, target, null, context);
+    return this.#withBody(request, path, (body) => this.#pass(request, path, target, body, context));
   }
 
-  async #pass(request, path, target, body) {
+  async #pass(request, path, target, body, context) {
     this.#counts.forwarded++;
     try {
-      return await this.#origin.forward(request, target, body);
+      return await this.#origin.forward(request, target, body, context.peer);
     } catch {
       return this.#cannot(path);
     }

@@ -107,7 +107,7 @@ export async function run(environment, { imports } = {}) {
   const edge = await open({ environment, module, imports, fetch: fetchKeepingAlive(), reply });
   const server = http.createServer(SERVER, async (message, to) => {
     try {
-      await send(await edge.fetch(new Asked(message)), to);
+      await send(await edge.fetch(new Asked(message), message.socket.remoteAddress), to);
     } catch {
       to.destroy(); // whoever asked has gone, or the origin in the middle of its answer
     }

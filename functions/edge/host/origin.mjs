@@ -2,8 +2,9 @@
  * The way to the origin: the only place that knows its address and the edge token.
  *
  * Requests of the edge itself, for snapshots and telemetry, carry the token; what is forwarded for a device carries
- * what the device sent and nothing else. Every request has a deadline, answers are read within bounds, and redirects
- * are not followed: they could take the token elsewhere.
+ * what the device sent and, as from any proxy, its address, which an origin believes if it trusts this edge. Every
+ * request has a deadline, answers are read within bounds, and redirects are not followed: they could take the token
+ * elsewhere.
  *
  * An origin that answers 5xx cannot help a device, so that counts as one that cannot be reached. When it could not be
  * reached a few times in a row, forwarding pauses for a moment: devices get the edge's own answer at once instead of
@@ -12,6 +13,7 @@
 
 import { readBody } from './body.mjs';
 import { MAX_SNAPSHOT } from './module.mjs';
+import { FORWARDED_FOR } from './source.mjs';
 
 /** How long the origin may take to begin its answer, in milliseconds. */
 const PATIENCE = 5000;
@@ -151,11 +153,14 @@ export class Origin {
    * Sends one device's telemetry by itself, without the token.
    * @param {string} path
    * @param {string} body
+   * @param {string} [source] the network that it came from
    * @returns {Promise<Answer>}
    * @throws {Unreachable}
    */
-  async post(path, body) {
-    const init = { method: 'POST', body, headers: { 'content-type': 'application/json' } };
+  async post(path, body, source = '') {
+    const headers = { 'content-type': 'application/json' };
+    if (source !== '') headers[FORWARDED_FOR] = source.split('/')[0];
+    const init = { method: 'POST', body, headers };
     const { response, bytes } = await this.#whole('handing over one device\'s telemetry', path, init, MAX_ANSWER);
     return { status: response.status, body: decode(bytes), retryAfter: retryAfterOf(response) };
   }
@@ -165,13 +170,15 @@ export class Origin {
    * @param {{method: string, headers: Iterable<[string, string]>}} request
    * @param {string} target path and query
    * @param {Uint8Array | null} body
+   * @param {string} [peer] the address that asks here
    * @returns {Promise<Response>}
    * @throws {Unreachable}
    */
-  forward(request, target, body) {
+  forward(request, target, body, peer) {
     if (this.paused) return Promise.reject(new Unreachable('forwarding: the origin could not be reached a moment ago'));
     const kept = [...request.headers].filter(([name]) => !OF_THE_CONNECTION.has(name.toLowerCase()));
     const headers = new Headers(kept);
+    if (peer !== undefined) headers.append(FORWARDED_FOR, peer);
     const init = { method: request.method, headers, body: body === null || body.length === 0 ? undefined : body };
     return this.#ask('forwarding', target, init, (response) => response);
   }

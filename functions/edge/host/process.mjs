@@ -37,7 +37,8 @@ function line(level, message, fields = {}) {
  * An edge in a process.
  * @typedef {object} Running
  * @property {{host: string, port: number}} address to listen on
- * @property {(request: import('./edge.mjs').Asked) => Promise<any>} fetch answers a request
+ * @property {(request: import('./edge.mjs').Asked, peer?: string) => Promise<any>} fetch answers a request from an
+ *   address
  * @property {(url: string) => Promise<void>} start begins its work and says, when it is ready, where it can be reached
  * @property {Promise<void>} ending it was told to end
  * @property {(stop: () => Promise<unknown>) => Promise<void>} close ends its work, and by stop its server, which
@@ -67,7 +68,6 @@ export async function open({ environment, module, imports, fetch, reply }) {
     const ended = () => work.delete(promise);
     promise.then(ended, ended);
   };
-  const context = { waitUntil };
   const tend = () => {
     const begun = edge.tend();
     if (begun !== null) waitUntil(begun);
@@ -76,7 +76,7 @@ export async function open({ environment, module, imports, fetch, reply }) {
   let ticking;
   return {
     address,
-    fetch: (request) => edge.fetch(request, context),
+    fetch: (request, peer) => edge.fetch(request, { waitUntil, peer }),
     ending: new Promise((resolve) => {
       for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => resolve());
     }),

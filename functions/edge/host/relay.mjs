@@ -77,7 +77,7 @@ export class Relay {
   #gather;
   /** @type {Batch | null} */
   #open = null;
-  /** @type {{text: string, at: number}[]} */
+  /** @type {{text: string, at: number, source: string}[]} */
   #notes = [];
   #notesAway = 0; // on their way
   #notesLeave = -Infinity; // milliseconds; until then somebody sees to it that the notes at hand leave
@@ -115,21 +115,24 @@ export class Relay {
    * Takes a device's telemetry.
    * @param {string} path
    * @param {string} body
+   * @param {string} source the network that it came from; '' if that is not known
    * @param {import('./edge.mjs').Context} context
    * @returns {Promise<import('./origin.mjs').Answer | null>} null when the device has to come again
    */
-  take(path, body, context) {
-    return within(this.#gather + DEVICE_PATIENCE, this.#answer(JSON.stringify({ path, body }), context), null);
+  take(path, body, source, context) {
+    const line = JSON.stringify({ path, body, source: source || undefined });
+    return within(this.#gather + DEVICE_PATIENCE, this.#answer(line, context), null);
   }
 
   /**
    * Takes the note of a check.
    * @param {string} text as the module gave it
+   * @param {string} source the network that asked; '' if that is not known
    * @param {import('./edge.mjs').Context} context
    */
-  note(text, context) {
+  note(text, source, context) {
     const now = this.#parts.now();
-    this.#hold([{ text, at: now }]);
+    this.#hold([{ text, at: now, source }]);
     if (now < this.#notesLeave) return;
     const wait = NOTES_PATIENCE * this.#gather;
     this.#notesLeave = now + wait + PUNCTUAL;
@@ -281,8 +284,8 @@ export class Relay {
   /** Delivers requests one by one, as their devices would: for an origin that does not take batches of this edge. */
   async #deliverEach(lines) {
     const answers = await Promise.all(lines.map((line) => {
-      const { path, body } = JSON.parse(line);
-      return this.#parts.origin.post(path, body).catch(() => null);
+      const { path, body, source } = JSON.parse(line);
+      return this.#parts.origin.post(path, body, source).catch(() => null);
     }));
     return answers.length > 0 && answers.every((answer) => answer === null) ? null : answers;
   }
@@ -349,9 +352,12 @@ export class Relay {
   }
 }
 
-/** The body of POST /relay. Notes lack their end, which says how old they are. */
+/** The body of POST /relay. Notes lack their end, which says how old they are and where they come from. */
 function encode(notes, lines, now) {
-  const checks = notes.map(({ text, at }) => `${text},"age":${Math.max(0, Math.floor((now - at) / 1000))}}`);
+  const checks = notes.map(({ text, at, source }) => {
+    const age = Math.max(0, Math.floor((now - at) / 1000));
+    return `${text},"age":${age}${source === '' ? '' : `,"source":"${source}"`}}`;
+  });
   return `{"checks":[${checks.join(',')}],"requests":[${lines.join(',')}]}`;
 }
 

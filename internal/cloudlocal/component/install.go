@@ -68,27 +68,52 @@ func exists(path string) bool {
 
 // packages returns the folder of the npm packages and of loopback.js.
 func packages(ctx context.Context, o Options, component string) (dir string, err error) {
-	npm, err := lookUp("npm", component, nodeRemedy)
+	return npm(ctx, o, "npm", component, servers(), "package.json", "package-lock.json", "loopback.js")
+}
+
+// Packages installs the npm packages that package.json and package-lock.json in files name, once on a machine, and returns
+// the folder that then has node_modules. What needs them is a short word, which the folder is named after. A missing npm is
+// a *MissingError.
+func Packages(ctx context.Context, opts Options, component string, files fs.FS) (dir string, err error) {
+	o, err := opts.settled()
 	if err != nil {
 		return "", err
 	}
-	name, err := versioned("npm", "package.json", "package-lock.json", "loopback.js")
+	return npm(ctx, o, component, component, files, "package.json", "package-lock.json")
+}
+
+// npm installs npm packages into a folder that has the names of files.
+func npm(ctx context.Context, o Options, folder, component string, files fs.FS, names ...string) (dir string, err error) {
+	program, err := lookUp("npm", component, nodeRemedy)
+	if err != nil {
+		return "", err
+	}
+	name, err := versioned(folder, files, names...)
 	if err != nil {
 		return "", err
 	}
 	return installed(ctx, o, name, func(ctx context.Context, dir string) error {
-		if err := unpack(dir, "package.json", "package-lock.json", "loopback.js"); err != nil {
+		if err := unpack(dir, files, names...); err != nil {
 			return err
 		}
-		return run(exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"), dir)
+		return run(exec.CommandContext(ctx, program, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"), dir)
 	})
 }
 
-// versioned is a folder name that changes when one of the embedded files does.
-func versioned(name string, files ...string) (string, error) {
+// servers are the files that the servers of this package need.
+func servers() fs.FS {
+	files, err := fs.Sub(embedded, "servers")
+	if err != nil { // only for a name that is no path
+		panic(err)
+	}
+	return files
+}
+
+// versioned is a folder name that changes when one of the files does.
+func versioned(name string, files fs.FS, names ...string) (string, error) {
 	sum := sha256.New()
-	for _, file := range files {
-		data, err := embedded.ReadFile("servers/" + file)
+	for _, file := range names {
+		data, err := fs.ReadFile(files, file)
 		if err != nil {
 			return "", err
 		}
@@ -97,10 +122,10 @@ func versioned(name string, files ...string) (string, error) {
 	return name + "-" + hex.EncodeToString(sum.Sum(nil)[:6]), nil
 }
 
-// unpack writes embedded files into dir.
-func unpack(dir string, files ...string) error {
-	for _, file := range files {
-		data, err := fs.ReadFile(embedded, "servers/"+file)
+// unpack writes files into dir.
+func unpack(dir string, files fs.FS, names ...string) error {
+	for _, file := range names {
+		data, err := fs.ReadFile(files, file)
 		if err != nil {
 			return err
 		}

@@ -118,6 +118,7 @@ func checkRoutes(t *testing.T, tmpl *Template, folder string) {
 		"/healthz":               {http.MethodGet, "", http.StatusOK},
 		"/stats":                 {http.MethodGet, "", http.StatusOK},
 		"/telemetry":             {http.MethodOptions, "", http.StatusOK},
+		"/palier.js":             {http.MethodGet, "", http.StatusOK},
 		"/snapshots/{app}":       {http.MethodGet, "/snapshots/com.example.shop", http.StatusUnauthorized},
 		"/relay":                 {http.MethodGet, "", http.StatusMethodNotAllowed},
 		"/api/v1/{proxy+}":       {http.MethodGet, "/api/v1/openapi.json", http.StatusOK},
@@ -144,7 +145,7 @@ func checkRoutes(t *testing.T, tmpl *Template, folder string) {
 			if r.Path == "$default" && w.Body.String() != capgo.NotFoundBody {
 				t.Errorf("what nobody serves is answered %s, want Palier's own words", w.Body)
 			}
-			if origin := w.Header().Get("Access-Control-Allow-Origin"); (origin == "*") != (r.Path == "/telemetry") {
+			if origin := w.Header().Get("Access-Control-Allow-Origin"); (origin == "*") != (r.Path == "/telemetry" || r.Path == "/palier.js") {
 				t.Errorf("%s lets pages of origin %q in", r.Path, origin)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/palier-ota/palier/internal/apigateway"
+	"github.com/palier-ota/palier/internal/browser"
 	"github.com/palier-ota/palier/internal/capgo"
 	"github.com/palier-ota/palier/internal/device"
 )
@@ -24,12 +25,13 @@ type Handler struct {
 	// Answered, if set, is called at the end of every request.
 	Answered func()
 
+	client   apigateway.Handler
 	requests sync.Pool // of *apigateway.Request
 }
 
 // New returns a Handler that answers the paths with a Service of its own.
 func New(c device.Config, paths ...string) *Handler {
-	return &Handler{Devices: device.New(c), Paths: paths}
+	return &Handler{Devices: device.New(c), Paths: paths, client: apigateway.Serve(browser.Handler(), c.Log)}
 }
 
 // Invoke answers one event. It fails when the event is none of an HTTP API.
@@ -41,6 +43,9 @@ func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	defer h.requests.Put(r)
 	if err := r.Parse(event); err != nil {
 		return nil, fmt.Errorf("reading the event: %w", err)
+	}
+	if device.AsksForClient(r.Method, r.Path) && slices.Contains(h.Paths, r.Path) {
+		return h.client.Invoke(ctx, event) // has to do with no device
 	}
 	a := h.respond(ctx, r)
 	h.Devices.Settle(ctx)
@@ -54,7 +59,16 @@ func (h *Handler) respond(ctx context.Context, r *apigateway.Request) device.Ans
 	if !slices.Contains(h.Paths, r.Path) {
 		return device.Answer{Status: capgo.StatusNotFound, Body: []byte(capgo.NotFoundBody)}
 	}
-	return h.Devices.Respond(ctx, r.Method, r.Path, r.Query, r.Body, nil)
+	return h.Devices.Respond(ctx, sourceOf(r), r.Method, r.Path, r.Query, r.Body, nil)
+}
+
+// sourceOf says where a request comes from.
+func sourceOf(r *apigateway.Request) device.Source {
+	from := device.Source{Peer: r.SourceIP}
+	if r.Forwarded != "" {
+		from.Forwarded = []string{r.Forwarded}
+	}
+	return from
 }
 
 // encode returns the event that answers. Its memory is not used again, since the runtime sends it after Invoke.

@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -168,6 +170,56 @@ func TestNothingIsLeftWhenTheAnswerIsHandedOver(t *testing.T) {
 	if records != 1 {
 		t.Errorf("%d records on the stream, want the check event", records)
 	}
+}
+
+// TestReportsAreOfTheirSource: of the address that API Gateway was asked from, or that a proxy it was told of names.
+func TestReportsAreOfTheirSource(t *testing.T) {
+	h, _, log, vectors := newHandler(t)
+	at := slices.IndexFunc(vectors, func(v devicetest.Vector) bool { return v.Snapshot == "walk-running-20" })
+	var check map[string]any
+	if err := json.Unmarshal([]byte(vectors[at].Body), &check); err != nil {
+		t.Fatal(err)
+	}
+	check["action"] = "app_crash"
+	const devices = 30
+	for n := range devices {
+		check["device_id"] = fmt.Sprintf("%08x-0000-4000-8000-000000000000", n)
+		body, err := json.Marshal(check)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := request("POST", device.PathStats, "", string(body))
+		r.Headers["x-forwarded-for"] = fmt.Sprintf("198.51.%d.7, 203.0.113.7", n) // which anybody can write
+		if a := ask(t, h, r); a.StatusCode != 200 {
+			t.Fatalf("%+v", a)
+		}
+	}
+	if s := h.Devices.Stats(); s.Events != devices || s.EventsCapped < devices/2 || s.EventsCapped > devices-5 {
+		t.Errorf("%d of %d events are capped", s.EventsCapped, s.Events)
+	}
+	if capped := strings.Count(onStream(t, log), `"capped":true`); int64(capped) != h.Devices.Stats().EventsCapped {
+		t.Errorf("%d are marked on the stream", capped)
+	}
+}
+
+// onStream returns all that is on the stream.
+func onStream(t *testing.T, log *streamsqlite.Stream) string {
+	t.Helper()
+	shards, err := log.Shards(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, shard := range shards {
+		list, err := log.Read(t.Context(), shard, "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range list {
+			all.Write(r.Data)
+		}
+	}
+	return all.String()
 }
 
 // channelsQuery lists the channels that a device may choose, for which the Snapshot is enough.

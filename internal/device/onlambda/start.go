@@ -19,6 +19,7 @@ func Start(env *cloud.Environment, paths ...string) {
 		Apps:    store.Apps{Store: table, Large: env.Large(), NewID: store.NewULID(rand.Reader)},
 		Devices: store.Devices{Store: table}, Stream: env.Stream(),
 		Now: env.Clock.Now, Log: env.Log, SnapshotTTL: env.SnapshotTTL(), Frozen: true,
+		TrustProxies: env.TrustProxies(),
 	}, paths...)
 	metrics := env.Metrics(os.Stdout)
 	h.Answered = func() { metrics.Report(h.Devices.Totals) }

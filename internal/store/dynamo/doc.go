@@ -15,7 +15,7 @@
 // What then remains is one of the contract's errors. store.ErrConflict is certain: nothing was written.
 // store.ErrUnavailable is throttling, a failing or unreachable service, and every Write whose outcome nobody learnt. A
 // single op without a condition is a plain request, at half the price; a repetition of it may land on top of somebody
-// else's change that came in between. Nothing in Palier writes so.
+// else's change that came in between. Only verdicts are written so: what they are is in their keys, so nobody changes one.
 //
 // # Expiry
 //
@@ -68,9 +68,19 @@
 //	  Query  APP#{app} / EVENT#*, limit 50, strong
 //	live rollouts                                                                        1
 //	  Query  LIVE, strong
-//	tallies of a rollout, 24 hours                                                      27
+//	tallies of a rollout, 24 hours                                                      29
 //	  Query  TALLY#{app}#{rollout} / newest#*, strong
 //	  Query  TALLY#{app}#{rollout}, strong
+//	first verdict of an hour, 24 hours                                                           3
+//	  Put    VERDICT#{app}#{rollout} / frame#{ms}-{digest}#{part}
+//	  Put    VERDICT#{app}#{rollout} / verdict#{ms}-{digest}
+//	  Query  VERDICT#{app}#{rollout} / frame#*, limit 1, eventual
+//	verdict of a tick, 24 hours                                                        0.5       1
+//	  Put    VERDICT#{app}#{rollout} / verdict#{ms}-{digest}
+//	  Query  VERDICT#{app}#{rollout} / frame#*, limit 1, eventual
+//	those 2 verdicts                                                                     2
+//	  Query  VERDICT#{app}#{rollout} / frame#{ms}-{digest}#*, strong
+//	  Query  VERDICT#{app}#{rollout} / verdict#*, limit 100, strong
 //	checkpoint of a shard                                                                1
 //	  Get    SHARD#{stream} / {shard}, strong
 //	census of a rollout in a shard, 2 leaves of 100 KB and 10 patches of 4 KB           59

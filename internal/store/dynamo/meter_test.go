@@ -84,6 +84,8 @@ func describe(input any) []string {
 			bounds += ", next page"
 		}
 		return []string{fmt.Sprintf("Query  %s, %s", bounds, consistency(in.ConsistentRead))}
+	case *dynamodb.PutItemInput:
+		return []string{"Put    " + where(in.Item)}
 	case *dynamodb.TransactWriteItemsInput:
 		var lines []string
 		for _, item := range in.TransactItems {
@@ -144,6 +146,8 @@ var names = []struct {
 	{regexp.MustCompile(`\d\d#\d{10}#\d#s00`), "{phase}#{hour}#{arm}#{shard}"},
 	{regexp.MustCompile(`s00`), "{shard}"},
 	{regexp.MustCompile(`(leaf|patch)#[0-9a-f]{16}`), "$1#{n}"},
+	{regexp.MustCompile(`(verdict|frame)#\d{13}-[0-9a-f]{8}`), "$1#{ms}-{digest}"},
+	{regexp.MustCompile(`(frame#\S+)#\d\d`), "$1#{part}"},
 }
 
 // table renders a pattern: its name and units, and below them its requests.

@@ -2,7 +2,9 @@ package dynamo_test
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -67,6 +69,30 @@ var patterns = []struct {
 	{"tallies of a rollout, 24 hours", func(ctx context.Context, s *scene) error {
 		_, err := s.tallies.Load(ctx, shop, "01R")
 		return err
+	}},
+	{"first verdict of an hour, 24 hours", func(ctx context.Context, s *scene) error {
+		_, err := s.judged.Append(ctx, shop, "01R", verdictAt(0))
+		return err
+	}},
+	{"verdict of a tick, 24 hours", func(ctx context.Context, s *scene) error {
+		_, err := s.judged.Append(ctx, shop, "01R", verdictAt(7))
+		return err
+	}},
+	{"those 2 verdicts", func(ctx context.Context, s *scene) error {
+		read := 0
+		for r, err := range s.judged.Each(ctx, shop, "01R", "") {
+			if err != nil {
+				return err
+			}
+			if want := verdictAt(7 * read); !reflect.DeepEqual(r.Input, want.Input) || string(r.Verdict) != string(want.Verdict) {
+				return fmt.Errorf("verdict %d is read as %+v", read, r)
+			}
+			read++
+		}
+		if read != 2 {
+			return fmt.Errorf("%d verdicts are read", read)
+		}
+		return nil
 	}},
 	{"checkpoint of a shard", func(ctx context.Context, s *scene) error {
 		_, err := s.shard.Checkpoint(ctx)

@@ -4,10 +4,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/palier-ota/palier/internal/judge"
 	"github.com/palier-ota/palier/internal/resolve"
 	"github.com/palier-ota/palier/internal/rollout"
 	"github.com/palier-ota/palier/internal/store"
@@ -69,6 +71,24 @@ func day() map[telemetry.TallyKey]telemetry.Tally {
 	return tallies
 }
 
+// verdictAt is the verdict of a tick so many minutes after noon, on a day's counts of which the last hour's have grown.
+func verdictAt(minute int) store.VerdictRecord {
+	plan, _ := rollout.BuiltinPlan(rollout.DefaultPlan)
+	in := judge.Input{Plan: plan, Held: time.Duration(minute) * time.Minute, Now: noon.Add(time.Duration(minute) * time.Minute)}
+	for hour := range int64(24) {
+		s := judge.Stratum{Hour: 500_000 + hour, Share: .05, Candidate: tally(50 + hour).Counts, Control: tally(950 + hour).Counts}
+		if hour == 23 {
+			s.Candidate.Events[0] += int64(minute)
+		}
+		in.Strata = append(in.Strata, s)
+	}
+	verdict, err := json.Marshal(judge.Judge(in))
+	if err != nil {
+		panic(err) // a verdict is always JSON
+	}
+	return store.VerdictRecord{Judge: 1, Arch: "arm64", Input: in, Verdict: verdict}
+}
+
 // audit is an event so many seconds after noon.
 func audit(second int, verb, subject string) rollout.Event {
 	return rollout.Event{Time: noon.Add(time.Duration(second) * time.Second), Actor: "ops", Verb: verb, Subject: subject}
@@ -89,6 +109,7 @@ type scene struct {
 	tokens  store.Tokens
 	keys    store.Keys
 	tallies store.Tallies
+	judged  store.Verdicts
 	shard   store.Shard
 	state   rollout.State
 	at      store.Checkpoint
@@ -104,6 +125,7 @@ func newScene(s store.Store) *scene {
 		tokens:  store.Tokens{Store: s},
 		keys:    store.Keys{Store: s},
 		tallies: store.Tallies{Store: s},
+		judged:  store.Verdicts{Store: s},
 		shard:   store.Shard{Store: s, Stream: "telemetry", Name: "s00"},
 	}
 }

@@ -1,0 +1,191 @@
+package forecast
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/palier-ota/palier/internal/rollout"
+)
+
+// Budget is the harm that is accepted: at most so many devices, in nine plays of ten, of a bundle with this regression.
+type Budget struct {
+	Harmed     int        `json:"harmed"`
+	Regression Regression `json:"regression"`
+}
+
+// Advice is the fastest plan found within a Budget.
+type Advice struct {
+	Plan     rollout.Plan `json:"plan"`
+	Forecast Forecast     `json:"forecast"` // its
+	Within   bool         `json:"within"`   // the budget; if not, the plan is the one with the least harm
+	Tried    int          `json:"tried"`    // plans
+	Sentence string       `json:"sentence"`
+}
+
+// How often plans are played to sort out the ones that will not do: a few plays first, since most need no more.
+const (
+	glance      = 10
+	look        = 40
+	onTimeShare = .9 // of harmless plays must complete on time
+)
+
+// Recommend searches a small family of plans, the fastest first, for one that keeps within the budget and completes on
+// time when the bundle is harmless; it then plays that one in full, with the budget's regression among the others, and goes
+// on if the full forecast says otherwise. Margins are left to the judge. The plans of the family begin with 1, 2, 5, 10 or
+// 20 % of the devices, go to half of them at once or by a step between, then to everyone, and hold each phase for 12, 24 or
+// 48 hours at least and twice that at most. When none is within the budget, the one that harmed least is returned, and says
+// so.
+func Recommend(ctx context.Context, a Audience, b Budget, o Options) (Advice, error) {
+	o = o.withDefaults()
+	if err := b.validate(); err != nil {
+		return Advice{}, err
+	}
+	if !slices.Contains(o.Regressions, b.Regression) {
+		o.Regressions = append([]Regression{b.Regression}, o.Regressions...)
+	}
+	if err := check(family(a)[0], a, o); err != nil {
+		return Advice{}, err
+	}
+	plans := family(a)
+	closest, leastHarm := plans[0], math.Inf(1)
+	for i, plan := range plans {
+		if o.Progress != nil {
+			o.Progress(i, len(plans))
+		}
+		s := stage{plan: rollout.Resolve(plan), audience: a, record: o.Record, seed: o.Seed + uint64(i+1)}
+		harmed, err := s.harmedIn(ctx, b.Regression, glance)
+		if err != nil {
+			return Advice{}, err
+		}
+		if worst := quantile(harmed, .9); worst < leastHarm {
+			closest, leastHarm = plan, worst
+		}
+		if quantile(harmed, .7) > float64(b.Harmed) {
+			continue // as it would with margins chosen, which let phases be left sooner
+		}
+		if f, fits, err := s.prove(ctx, plan, b, o); err != nil || fits {
+			return f.advise(b, i+1, true), err
+		}
+	}
+	f, err := Run(ctx, closest, a, o)
+	if err != nil {
+		return Advice{}, err
+	}
+	return f.advise(b, len(plans), false), nil
+}
+
+// prove chooses the margins of a plan that looks as if it kept within the budget, looks closer, and plays it in full if it
+// still does and completes on time.
+func (s stage) prove(ctx context.Context, plan rollout.Plan, b Budget, o Options) (Forecast, bool, error) {
+	s.plan, _ = Margins(s.plan, s.audience)
+	harmed, err := s.harmedIn(ctx, b.Regression, look)
+	if err != nil || quantile(harmed, .9) > float64(b.Harmed) {
+		return Forecast{}, false, err
+	}
+	if inTime, err := s.completes(ctx); err != nil || !inTime {
+		return Forecast{}, false, err
+	}
+	f, err := Run(ctx, plan, s.audience, o)
+	return f, err == nil && f.of(b.Regression).Harmed.P90 <= float64(b.Harmed) && f.Healthy.OnTime.Share >= onTimeShare, err
+}
+
+// advise puts the outcome of a search into words.
+func (f Forecast) advise(b Budget, tried int, within bool) Advice {
+	at, name := f.of(b.Regression), f.Plan.Name
+	a := Advice{Plan: f.Plan, Forecast: f, Within: within, Tried: tried}
+	a.Sentence = fmt.Sprintf("no plan tried keeps a bundle with %s within %d harmed devices in nine plays of ten; plan %s comes closest, with %.0f", b.Regression, b.Harmed, name, at.Harmed.P90)
+	if within {
+		a.Sentence = fmt.Sprintf("plan %s, the fastest found: a bundle with %s harms %.0f devices at the median and %.0f in nine plays of ten before it is stopped, within the budget of %d", name, b.Regression, at.Harmed.Median, at.Harmed.P90, b.Harmed)
+	}
+	return a
+}
+
+func (b Budget) validate() error {
+	if b.Harmed < 0 {
+		return rollout.Error{Code: CodeInvalidOptions, Field: "budget.harmed", Message: "must be a number of devices, such as 20"}
+	}
+	return b.Regression.validate("budget.regression")
+}
+
+// of returns what the forecast says of a regression.
+func (f Forecast) of(r Regression) Caught {
+	for _, c := range f.Harmful {
+		if c.Regression == r {
+			return c
+		}
+	}
+	return Caught{}
+}
+
+// family lists the plans that are tried, the fastest first.
+func family(a Audience) []rollout.Plan {
+	var plans []rollout.Plan
+	for _, first := range [...]int{20, 10, 5, 2, 1} {
+		for phases := 3; phases <= 4; phases++ {
+			for _, hours := range [...]int{12, 24, 48} {
+				plans = append(plans, member(a, first, phases, hours))
+			}
+		}
+	}
+	slices.SortStableFunc(plans, func(x, y rollout.Plan) int { return int(leastTime(x) - leastTime(y)) })
+	return plans
+}
+
+// member returns one plan of the family.
+func member(a Audience, first, phases, hours int) rollout.Plan {
+	percents := []float64{float64(first), 50, 100}
+	if between := math.Round(math.Sqrt(float64(first) * 50)); phases > len(percents) {
+		percents = slices.Insert(percents, 1, between)
+	}
+	plan := rollout.Plan{
+		Name: fmt.Sprintf("p%d-%dx%dh", first, phases, hours), OnTimeout: rollout.TimeoutPromote,
+		Holdback: rollout.OnePercent, Margin: rollout.MarginAuto,
+	}
+	for _, percent := range percents {
+		least := rollout.Duration(time.Duration(hours) * time.Hour)
+		plan.Phases = append(plan.Phases, rollout.Phase{
+			Percent: rollout.Percent(percent * float64(rollout.OnePercent)), Hold: rollout.Hold{Min: least, Max: 2 * least},
+			MinDevices: floorFor(a, percent),
+		})
+	}
+	return plan
+}
+
+// floorFor asks for twenty devices, as plans do by default, or half of a phase that has fewer than forty.
+func floorFor(a Audience, percent float64) int {
+	half := int(float64(a.Devices) * percent / 200)
+	return max(1, min(20, half))
+}
+
+func leastTime(plan rollout.Plan) time.Duration {
+	var sum time.Duration
+	for _, phase := range plan.Phases {
+		sum += phase.Hold.Min.Std()
+	}
+	return sum / time.Hour
+}
+
+// harmedIn returns the devices harmed in each of so many plays.
+func (s stage) harmedIn(ctx context.Context, r Regression, runs int) ([]float64, error) {
+	plays, err := s.playAll(ctx, []Regression{r}, Options{Runs: runs})
+	if err != nil {
+		return nil, err
+	}
+	harmed := make([]float64, 0, runs)
+	for _, p := range plays[0] {
+		harmed = append(harmed, float64(p.harmed))
+	}
+	return harmed, nil
+}
+
+// completes reports whether a harmless bundle completes on time.
+func (s stage) completes(ctx context.Context) (bool, error) {
+	plays, err := s.playAll(ctx, []Regression{{}}, Options{Runs: look / 2})
+	if err != nil {
+		return false, err
+	}
+	return healthy(s.plan, plays[0]).OnTime.Share >= onTimeShare, nil
+}

@@ -1,0 +1,55 @@
+package validation
+
+import (
+	"hash/fnv"
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// seeded returns the randomness of one run of what is named.
+// source is the randomness of one run.
+type source = *rand.Rand
+
+func seeded(seed uint64, name string, run int) *rand.Rand {
+	h := fnv.New64a()
+	h.Write([]byte(name)) // a hash never fails
+	return rand.New(rand.NewPCG(seed^h.Sum64(), uint64(run)*0x9e3779b97f4a7c15+1))
+}
+
+// clopperPearson returns the exact upper 99 % bound of a proportion of which k of n were seen: the p at which so few have
+// probability 0.01 (Clopper and Pearson, Biometrika 26, 1934).
+func clopperPearson(k, n int) float64 {
+	if n == 0 || k >= n {
+		return 1
+	}
+	low, high := float64(k)/float64(n), 1.0
+	for range 60 {
+		if mid := (low + high) / 2; binomialAtMost(k, n, mid) > .01 {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return high
+}
+
+// binomialAtMost is P(X ≤ k) of X ~ binomial(n, p).
+func binomialAtMost(k, n int, p float64) float64 {
+	logFactorial := func(m int) float64 { l, _ := math.Lgamma(float64(m) + 1); return l }
+	sum := 0.0
+	for i := range k + 1 {
+		choose := logFactorial(n) - logFactorial(i) - logFactorial(n-i)
+		sum += math.Exp(choose + float64(i)*math.Log(p) + float64(n-i)*math.Log1p(-p))
+	}
+	return sum
+}
+
+// quantile returns the q-quantile of values, which it leaves as they are; NaN of none.
+func quantile(values []float64, q float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+}
