@@ -34,7 +34,6 @@ require (
 require (
 	github.com/DataDog/sketches-go v1.4.7
 	github.com/axiomhq/hyperloglog v0.2.6
-	github.com/guptarohit/asciigraph v0.7.3
 	github.com/klauspost/compress v1.18.6
 	github.com/tetratelabs/wazero v1.12.0
 	gonum.org/v1/gonum v0.17.0

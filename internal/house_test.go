@@ -28,7 +28,7 @@ var floors = [][]string{
 // outside lists rooms that stand beside the house: they speak to it over the wire only, or serve tests only.
 var outside = []string{"internal/fleet", "internal/cloudlocal", "internal/edgehost", "internal/bundle", "internal/cost", "internal/validation"}
 
-var pure = []string{"rollout", "resolve", "capgo", "judge", "telemetry", "jsontext", "seal", "edge", "forecast"}
+var pure = []string{"rollout", "resolve", "capgo", "judge", "telemetry", "jsontext", "seal", "edge", "forecast", "source", "telemetry/sketch"}
 
 func TestImportsPointDownwards(t *testing.T) {
 	out := goList(t, "-f", "{{.ImportPath}} {{join .Imports \" \"}}", module+"...")

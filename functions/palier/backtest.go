@@ -76,20 +76,10 @@ func (c *connection) backtest(cmd *cobra.Command, args []string, plan string) (o
 		return out, err
 	}
 	walk := promote.NewBacktest(walked)
-	bar := readingBar(cmd.ErrOrStderr(), "judging")
-	for record, err := range c.verdicts(ctx, out.App, id) {
-		if err == nil {
-			err = walk.Read(record)
-		}
-		if err != nil {
-			return out, err
-		}
-		_ = bar.Add(1) // a bar that cannot be drawn changes nothing
+	if err := c.eachVerdict(cmd, out.App, id, "judging", walk.Read); err != nil {
+		return out, err
 	}
-	_ = bar.Finish()
-	if out.BacktestResult = walk.Result(); out.Verdicts == 0 {
-		return out, fmt.Errorf("no verdict on rollout %s is stored: none has been given yet, or they are older than 400 days", id)
-	}
+	out.BacktestResult = walk.Result()
 	return out, nil
 }
 

@@ -32,19 +32,12 @@ func afterHours(n float64) string { return short(rollout.Duration(n * float64(ti
 func printPercentiles(w io.Writer, d admin.DisplayView) {
 	const row = "%-16s %-9s %9s %9s %9s %9s %9s\n"
 	begun := false
-	for _, m := range []struct {
-		name               rollout.Metric
-		candidate, control *admin.Percentiles
-	}{
-		{rollout.LoadTime, d.Candidate.LoadTime, d.Control.LoadTime},
-		{rollout.APITime, d.Candidate.APITime, d.Control.APITime},
-		{rollout.SessionLength, d.Candidate.SessionLength, d.Control.SessionLength},
-	} {
-		name := string(m.name)
+	for _, m := range []rollout.Metric{rollout.LoadTime, rollout.APITime, rollout.SessionLength} {
+		name, candidate, control := string(m), percentiles(d.Candidate, m), percentiles(d.Control, m)
 		for _, arm := range []struct {
 			name string
 			*admin.Percentiles
-		}{{"candidate", m.candidate}, {"control", m.control}} {
+		}{{"candidate", candidate}, {"control", control}} {
 			if arm.Percentiles == nil {
 				continue
 			}
@@ -56,6 +49,19 @@ func printPercentiles(w io.Writer, d admin.DisplayView) {
 			name = ""
 		}
 	}
+}
+
+// percentiles returns those of a metric, nil if there are none.
+func percentiles(d admin.ArmDisplay, m rollout.Metric) *admin.Percentiles {
+	switch m {
+	case rollout.LoadTime:
+		return d.LoadTime
+	case rollout.APITime:
+		return d.APITime
+	case rollout.SessionLength:
+		return d.SessionLength
+	}
+	return nil
 }
 
 // span writes milliseconds in their largest unit, in at most eight characters: 177 ms, 1.41 s, 85.3 min, 24 h.

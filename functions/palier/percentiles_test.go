@@ -69,12 +69,16 @@ func TestStatusKeepsQuietOfWhatWasNotMeasured(t *testing.T) {
 			t.Errorf("%q is said in\n%s", no, out.String())
 		}
 	}
+	l.Verdict.Metrics = append(l.Verdict.Metrics, judge.Evidence{Metric: rollout.LoadTime}, judge.Evidence{Metric: rollout.APITime})
+	l.Display.Control.APITime = &admin.Percentiles{Count: 1}
 	out.Reset()
 	half := 0.25
 	l.AdoptionTimes.P50 = &half
 	printStatus(&out, l)
-	if !strings.Contains(out.String(), "ran it after 15m\n") {
-		t.Errorf("a quarter of an hour until half of them ran it:\n%s", out.String())
+	for _, want := range []string{"ran it after 15m\n", "not reported yet: anr, load_time\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, out.String())
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -37,19 +38,8 @@ another version of the judge gave, or another kind of processor, may rightly dif
 				return err
 			}
 			out := replayReport{App: args[0], Rollout: id, Judge: judge.Version, Arch: runtime.GOARCH}
-			bar := readingBar(cmd.ErrOrStderr(), "recomputing")
-			for record, err := range c.verdicts(cmd.Context(), args[0], id) {
-				if err != nil {
-					return err
-				}
-				if err := out.add(record); err != nil {
-					return err
-				}
-				_ = bar.Add(1) // a bar that cannot be drawn changes nothing
-			}
-			_ = bar.Finish()
-			if out.Verdicts == 0 {
-				return fmt.Errorf("no verdict on rollout %s is stored: none has been given yet, or they are older than 400 days", id)
+			if err := c.eachVerdict(cmd, args[0], id, "recomputing", out.add); err != nil {
+				return err
 			}
 			if c.json {
 				err = printJSON(cmd.OutOrStdout(), out)
@@ -64,10 +54,34 @@ another version of the judge gave, or another kind of processor, may rightly dif
 	}
 }
 
-// readingBar counts verdicts, of which nobody knows beforehand how many there are.
-func readingBar(w io.Writer, what string) *progressbar.ProgressBar {
-	return progressbar.NewOptions(-1, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
-		progressbar.OptionSetItsString("verdicts"), progressbar.OptionShowIts(), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(200*time.Millisecond))
+// eachVerdict has take look at every verdict on a rollout, oldest first, and draws how far through the rollout's life that is.
+// It ends with the first error, and fails when there is no verdict.
+func (c *connection) eachVerdict(cmd *cobra.Command, app, id, doing string, take func(store.VerdictRecord) error) error {
+	var r admin.RolloutView
+	if err := c.get(cmd.Context(), appPath(app, "rollouts", id), &r); err != nil {
+		return err
+	}
+	life := cmp.Or(r.EndedAt, c.now()).Sub(r.CreatedAt)
+	bar := progressbar.NewOptions64(max(1, int64(life/time.Second)), progressbar.OptionSetWriter(cmd.ErrOrStderr()),
+		progressbar.OptionSetWidth(30), progressbar.OptionSetDescription(doing), progressbar.OptionClearOnFinish(),
+		progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionSetElapsedTime(false))
+	read := 0
+	for record, err := range c.verdicts(cmd.Context(), app, id) {
+		if err == nil {
+			err = take(record)
+		}
+		if err != nil {
+			return err
+		}
+		read++
+		passed := record.Input.Now.Sub(r.CreatedAt)
+		_ = bar.Set64(int64(max(0, min(life, passed)) / time.Second)) // a bar that cannot be drawn changes nothing
+	}
+	_ = bar.Finish()
+	if read == 0 {
+		return fmt.Errorf("no verdict on rollout %s is stored: none has been given yet, or they are older than 400 days", id)
+	}
+	return nil
 }
 
 // verdicts yields every verdict on a rollout, oldest first, and ends with the first error.
@@ -75,7 +89,8 @@ func (c *connection) verdicts(ctx context.Context, app, id string) iter.Seq2[sto
 	return func(yield func(store.VerdictRecord, error) bool) {
 		for after := ""; ; {
 			var page admin.Items[admin.VerdictView]
-			if err := c.get(ctx, appPath(app, "rollouts", id, "verdicts")+"?limit=200&after="+url.QueryEscape(after), &page); err != nil {
+			path := appPath(app, "rollouts", id, "verdicts") + "?limit=200&after=" + url.QueryEscape(after)
+			if err := c.get(ctx, path, &page); err != nil {
 				yield(store.VerdictRecord{}, err)
 				return
 			}
@@ -83,7 +98,10 @@ func (c *connection) verdicts(ctx context.Context, app, id string) iter.Seq2[sto
 			for _, v := range page.Items {
 				strata = v.StrataOf(strata)
 				v.Input.Strata = strata
-				if !yield(store.VerdictRecord{ID: v.ID, Judge: v.Judge, Arch: v.Arch, Input: v.Input, Verdict: v.Verdict, Verb: v.Verb}, nil) {
+				record := store.VerdictRecord{
+					ID: v.ID, Judge: v.Judge, Arch: v.Arch, Input: v.Input, Verdict: v.Verdict, Verb: v.Verb,
+				}
+				if !yield(record, nil) {
 					return
 				}
 			}
@@ -152,26 +170,35 @@ func (r *replayReport) add(record store.VerdictRecord) error {
 // print tells a person.
 func (r *replayReport) print(w io.Writer) error {
 	const minute = "2006-01-02 15:04"
-	fmt.Fprintf(w, "rollout %s of %s: %d verdicts, %s to %s UTC\n", r.Rollout, r.App, r.Verdicts, r.From.UTC().Format(minute), r.To.UTC().Format(minute))
+	fmt.Fprintf(w, "rollout %s of %s: %d verdicts, %s to %s UTC\n", r.Rollout, r.App, r.Verdicts,
+		r.From.UTC().Format(minute), r.To.UTC().Format(minute))
 	if r.Others > 0 {
-		fmt.Fprintln(w, wrap(fmt.Sprintf("%d of them were given by another version of the judge than this palier's, which is %d", r.Others, r.Judge), 2))
+		fmt.Fprintln(w, wrap(fmt.Sprintf("%d of them were given by another version of the judge than this palier's, which is %d",
+			r.Others, r.Judge), 2))
 	}
 	if r.First == nil {
 		_, err := fmt.Fprintln(w, "all identical when recomputed, byte for byte")
 		return err
 	}
 	f := r.First
-	fmt.Fprintf(w, "%d identical, %d NOT; the first that is not: %s, given %s\n", r.Identical, r.Verdicts-r.Identical, f.ID, f.At.UTC().Format(time.RFC3339))
+	fmt.Fprintf(w, "%d identical, %d NOT; the first that is not: %s, given %s\n", r.Identical, r.Verdicts-r.Identical, f.ID,
+		f.At.UTC().Format(time.RFC3339))
 	for _, d := range f.Difference {
 		fmt.Fprintln(w, "  "+d)
 	}
-	switch {
+	_, err := fmt.Fprintln(w, wrap(r.excuse(), 2))
+	return err
+}
+
+// excuse says what may be behind the first difference.
+func (r *replayReport) excuse() string {
+	switch f := r.First; {
 	case f.Judge != r.Judge:
-		fmt.Fprintln(w, wrap(fmt.Sprintf("judge version %d gave it, and this is version %d, so it may rightly differ: replay with the palier that gave it", f.Judge, r.Judge), 2))
+		return fmt.Sprintf("judge version %d gave it, and this is version %d, so it may rightly differ: "+
+			"replay with the palier that gave it", f.Judge, r.Judge)
 	case f.Arch != r.Arch:
-		fmt.Fprintln(w, wrap(fmt.Sprintf("it was given on %s, and this is %s, where a last digit may be rounded otherwise: replay there to be sure", f.Arch, r.Arch), 2))
-	default:
-		fmt.Fprintln(w, wrap("the same version of the judge gave it, so what is stored is not what was given, or not on what was read", 2))
+		return fmt.Sprintf("it was given on %s, and this is %s, where a last digit may be rounded otherwise: "+
+			"replay there to be sure", f.Arch, r.Arch)
 	}
-	return nil
+	return "the same version of the judge gave it, so what is stored is not what was given, or not on what was read"
 }

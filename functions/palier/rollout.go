@@ -54,7 +54,7 @@ func newRolloutStart(c *connection) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start APP --channel NAME --bundle VERSION [--plan NAME|FILE]",
 		Short: "Start a rollout of a bundle on a channel",
-		Long: `Start begins a rollout. The plan is the name of a built-in one (progressive, cautious, groups, instant), of one of
+		Long: `Start begins a rollout. The plan is the name of a built-in one (progressive, cautious, groups, small, instant), of one of
 the app's own, or a YAML file. --hotfix replaces the rollout that is live on the channel: devices that had its
 candidate get the new one first.
 

@@ -81,7 +81,7 @@ func printStanding(w io.Writer, l look) {
 	}
 	printDevices(w, l.MetricsView)
 	fmt.Fprintln(w)
-	printEvidence(w, v, 1/r.Plan.Beta)
+	printEvidence(w, l.MetricsView)
 }
 
 // printPhase says how long the phase lasts and what it waits for.
@@ -124,15 +124,18 @@ func lastChange(l look) string {
 	return text + ": " + l.Rollout.Reason
 }
 
-// printEvidence draws a line for every metric of which something is known, and names the others. A metric is safe at the
-// threshold given.
-func printEvidence(w io.Writer, v judge.Verdict, safe float64) {
+// printEvidence draws a line for every metric of which something is known, and names those of which nobody reported
+// anything.
+func printEvidence(w io.Writer, m admin.MetricsView) {
+	v, safe := m.Verdict, 1/m.Rollout.Plan.Beta
 	var known []judge.Evidence
 	var silent []string
 	for _, e := range v.Metrics {
 		unknown := v.Candidate == 0 || e.Lower+e.Upper+e.Ratio == 0 && !e.Alarm && !e.Safe
 		if e.Candidate+e.Control == 0 && unknown {
-			silent = append(silent, string(e.Metric))
+			if percentiles(m.Display.Candidate, e.Metric) == nil && percentiles(m.Display.Control, e.Metric) == nil {
+				silent = append(silent, string(e.Metric))
+			}
 			continue
 		}
 		known = append(known, e)

@@ -27,7 +27,9 @@ func (w *wall) now() time.Time          { return time.UnixMilli(w.millis.Load())
 func (w *wall) forward(d time.Duration) { w.millis.Add(d.Milliseconds()) }
 func newWall() *wall                    { w := &wall{}; w.forward(epochHour * time.Hour); return w }
 func isSketch(k store.Key) bool         { return strings.HasPrefix(k.SK, "sketch#") }
-func rolloutsOf(h history) [][2]string {
+
+// historied are the apps and rollouts of a randomHistory.
+func historied() [][2]string {
 	return [][2]string{{"com.example.shop", "01A"}, {"com.example.shop", "01B"}, {"com.example.chat", "01C"}}
 }
 
@@ -96,7 +98,7 @@ func (h history) heard(app, id string) *sketch.Sketch {
 // checkDisplayed fails the test unless everything that was heard is displayed, and nothing twice.
 func checkDisplayed(t *testing.T, st store.Store, h history) {
 	t.Helper()
-	for _, r := range rolloutsOf(h) {
+	for _, r := range historied() {
 		got, want := displayed(t, st, r[0], r[1]), h.heard(r[0], r[1])
 		if want.Devices(rollout.ArmCandidate) == 0 {
 			t.Errorf("%s: nothing was heard", r)
@@ -299,7 +301,7 @@ func (r *everyOther) Write(ctx context.Context, ops ...store.Op) error {
 func TestASketchThatCannotBeReadIsReplaced(t *testing.T) {
 	h := randomHistory(rand.New(rand.NewPCG(6, 65)), 20, 100)
 	log, st := engines(t)
-	for _, r := range rolloutsOf(h) {
+	for _, r := range historied() {
 		for shard := range shards {
 			k := store.Key{PK: "TALLY#" + r[0] + "#" + r[1], SK: fmt.Sprint("sketch#", shard)}
 			if err := st.Write(t.Context(), store.Put(store.Item{Key: k, Version: 1, Value: []byte("?")}, store.Always())); err != nil {

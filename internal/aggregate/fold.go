@@ -121,7 +121,7 @@ func (a *Aggregator) foldNews(ctx context.Context, s *shard, heard hearing, afte
 	}
 	now := a.now()
 	shown, err := c.addDisplays(ctx, now.Add(-displayEvery), heard.shown)
-	if err != nil { // nothing that is counted waits for it
+	if err != nil && ctx.Err() == nil { // nothing that is counted waits for it
 		a.log().Warn("percentiles are not brought up to date; the next fold tries again", "shard", s.book.Name, "error", err)
 	}
 	// With nothing new, the engine that pushed it keeps the place.
@@ -131,6 +131,7 @@ func (a *Aggregator) foldNews(ctx context.Context, s *shard, heard hearing, afte
 		}
 	}
 	s.hear(now, heard.shown, shown)
+	clear(heard.shown) // whoever has to fold again for what follows does not hear it again
 	return nil
 }
 

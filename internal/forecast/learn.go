@@ -27,13 +27,14 @@ const leastControls = 100
 // A device that is a control in several phases of a rollout counts once among the devices, and its hours count from its
 // first check in a phase to the end of that phase; so hours are counted short rather than long, and rates are high rather
 // than low. How often devices ask is learned from those that came back; as devices that hardly ever ask are hardly ever
-// counted, it comes out up to a tenth too high.
+// counted, it comes out up to a seventh too high. Rollouts
+// whose events were classified otherwise than today's are left out.
 func Learn(past []Past) (rollout.Record, Audience, bool) {
 	var record rollout.Record
 	var updates [rollout.NumMetrics]int64
 	var updated, active int64
 	for _, p := range past {
-		if p.learnInto(&record) {
+		if p.Rollout.Counting == rollout.Counting && p.learnInto(&record) {
 			record.Rollouts = append(record.Rollouts, p.Rollout.ID)
 		}
 		if p.Rollout.State == rollout.Completed {
@@ -64,7 +65,7 @@ func Learn(past []Past) (rollout.Record, Audience, bool) {
 // learnInto adds the controls of p, and reports whether there were any.
 func (p Past) learnInto(record *rollout.Record) bool {
 	ends := p.phaseEnds()
-	controls := make([]int64, len(ends))
+	controls, within := make([]int64, len(ends)), make([][rollout.NumWithin]int64, len(ends))
 	for _, s := range p.Strata {
 		if s.Phase < 0 || s.Phase >= len(ends) || !(s.Share > 0 && s.Share < 1) {
 			continue
@@ -73,7 +74,11 @@ func (p Past) learnInto(record *rollout.Record) bool {
 			record.Arriving += sound(s.Candidate.Devices) + sound(s.Control.Devices)
 		}
 		controls[s.Phase] += sound(s.Control.Devices)
-		record.DeviceHours += sound(s.Control.Devices) * max(0, ends[s.Phase]-s.Hour)
+		hours := max(0, ends[s.Phase]-s.Hour)
+		record.DeviceHours += sound(s.Control.Devices) * hours
+		for k, most := range rollout.RecordedWithin {
+			within[s.Phase][k] += sound(s.Control.Devices) * min(hours, most)
+		}
 		for i := range record.Events {
 			record.Events[i] += sound(s.Control.Events[i])
 		}
@@ -84,12 +89,20 @@ func (p Past) learnInto(record *rollout.Record) bool {
 			}
 		}
 	}
-	most := int64(0)
-	for _, n := range controls {
-		most = max(most, n)
+	most := 0
+	for phase, n := range controls {
+		if n > controls[most] {
+			most = phase
+		}
 	}
-	record.Devices += most
-	return most > 0
+	if len(controls) == 0 || controls[most] == 0 {
+		return false
+	}
+	record.Devices += controls[most]
+	for k, hours := range within[most] {
+		record.Within[k] += hours
+	}
+	return true
 }
 
 // failures adds the failures of updates among the candidates of p, and returns how many were offered one.

@@ -21,7 +21,7 @@ func pastOf(plan rollout.Plan, a Audience, r Regression, number int) Past {
 		}
 	}
 	return Past{
-		Rollout: rollout.Rollout{ID: string(rune('a' + number)), Plan: plan, State: state, EndedAt: instant(w.hours)},
+		Rollout: rollout.Rollout{ID: string(rune('a' + number)), Plan: plan, State: state, Counting: rollout.Counting, EndedAt: instant(w.hours)},
 		Strata:  w.strata,
 	}
 }

@@ -87,6 +87,10 @@
 // true. A metric that never fires is so cleared after some 5 000 devices. For failures against a limit the claim is
 // "the rate is at the limit times the margin or worse". Silence must be cleared at every horizon.
 //
+// The ratio that is certified is that of first events. Where most devices have one, the worse side runs out of devices that
+// can, and its ratio of first events sinks below that of the rates: such a certificate speaks of how many devices have
+// the event, not of how often.
+//
 // For safety a device counts only after it has been seen running the candidate for two hours; devices that were never
 // seen on it prove nothing. Events are counted at once. So late telemetry can delay a certificate, not cause one.
 //

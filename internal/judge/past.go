@@ -11,12 +11,13 @@ import (
 // The first events of candidates are a counting process. If the candidate is no worse than the past, what has been due of
 // them at any time is at most
 //
-//	devices · −ln(1−share) · max(1, mean hours of the candidates / mean hours of the recorded devices)
+//	devices · −ln(1−share) · max(1, H / mean of the recorded devices' hours, each with H at most)
 //
-// where share is an upper bound of the recorded devices with the event: every device counts with all that a recorded one
-// had to show in its whole time from the moment it enters, and longer times count in proportion although first events come
-// early. So the Poisson likelihood ratios, which fall as more is due, are an e-process (Lindon and Kallus, Anytime-valid
-// inference for Poisson counts, arXiv 2410.09282, with the bets of this package in the place of their gamma prior).
+// where H is the longest time that a candidate had, and share an upper bound of the recorded devices with the event. First
+// events come early, so what is due within a time is concave in it, and at least in proportion within a part of it: that is
+// why the recorded hours are cut off at H. Every device counts with the whole from the moment it enters. So the Poisson
+// likelihood ratios, which fall as more is due, are an e-process (Lindon and Kallus, Anytime-valid inference for Poisson
+// counts, arXiv 2410.09282, with the bets of this package in the place of their gamma prior).
 //
 // What it cannot exclude is that the times have changed: a bad week is blamed on the candidate. That is why it is weaker
 // than a control and never certifies.
@@ -36,7 +37,7 @@ const (
 
 // recall returns the past if the plan has a phase that needs it, and the record is large enough.
 func recall(in Input) *past {
-	if in.Record == nil || in.Record.Devices < leastRecorded || in.Record.DeviceHours < in.Record.Devices {
+	if in.Record == nil || in.Record.Devices < leastRecorded || in.Record.Within[0] < in.Record.Devices {
 		return nil
 	}
 	compared, alone := 0, 0
@@ -83,14 +84,29 @@ func (p *past) events(r reading, metric int, alpha float64) draws {
 		return draws{}
 	}
 	share := shareAtMost(p.record.Events[metric], p.record.Devices, p.delta(alpha))
-	hours := float64(r.total(func(g *group) int64 { return g.candidate.deviceHours })) / float64(devices)
-	recorded := float64(p.record.DeviceHours) / float64(p.record.Devices)
-	due := float64(devices) * -math.Log1p(-share) * max(1, hours/recorded)
+	due := float64(devices) * -math.Log1p(-share) * p.longer(r.most(func(g *group) int64 { return g.candidate.oldest }))
 	return draws{hits: r.total(func(g *group) int64 { return g.candidate.events[metric] }), expected: due, exposed: devices}
 }
 
-// silence is the count of devices without control that did not come back within a horizon. A device is one trial, and the
-// Poisson likelihood ratio of trials is smaller on average than their own.
+// longer is how many times as much is due of devices that had so many hours at most as of the recorded ones: at least 1.
+func (p *past) longer(hours int64) float64 {
+	caps, sums := rollout.RecordedWithin, p.record.Within
+	hours = max(hours, caps[0])
+	within := float64(sums[rollout.NumWithin-1])
+	for k := 1; k < rollout.NumWithin; k++ {
+		if hours <= caps[k] { // the sums are concave in the cap, so between two they are at least on the line
+			way := float64(hours-caps[k-1]) / float64(caps[k]-caps[k-1])
+			within = float64(sums[k-1]) + float64(way*float64(sums[k]-sums[k-1]))
+			break
+		}
+	}
+	return max(1, float64(float64(hours)*float64(p.record.Devices))/max(1, within))
+}
+
+// silence is the count of devices without control that did not come back within a horizon. Who enters in another phase may
+// come less often by habit, and a device is recorded in every phase anew, so this is no fine test: it asks whether more than
+// half of those who used to come back stay away. A device is one trial, and the Poisson likelihood ratio of trials is
+// smaller on average than their own.
 func (p *past) silence(r reading, horizon int, alpha float64) draws {
 	r = r.alone()
 	entered := r.total(func(g *group) int64 { return g.candidate.entered[horizon] })
@@ -98,7 +114,7 @@ func (p *past) silence(r reading, horizon int, alpha float64) draws {
 	if entered == 0 || waited < leastRecorded {
 		return draws{}
 	}
-	share := shareAtMost(waited-p.record.Returned[horizon], waited, p.delta(alpha)/NumHorizons)
+	share := (1 + shareAtMost(waited-p.record.Returned[horizon], waited, p.delta(alpha)/NumHorizons)) / 2
 	hits := r.total(func(g *group) int64 { return g.candidate.silent[horizon] })
 	return draws{hits: hits, expected: float64(float64(entered) * share), exposed: entered}
 }

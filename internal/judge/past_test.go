@@ -12,6 +12,9 @@ import (
 // recorded is the record of so many devices over a week each, which had every event as often as everyday says.
 func recorded(devices int64) *rollout.Record {
 	r := &rollout.Record{Rollouts: []string{"earlier"}, Devices: devices, DeviceHours: 168 * devices}
+	for k, hours := range rollout.RecordedWithin {
+		r.Within[k] = min(hours, 168) * devices
+	}
 	for i, p := range everyday {
 		r.Events[i] = int64(p * float64(devices))
 	}
@@ -113,9 +116,28 @@ func TestLongerTimesMayHaveMoreEvents(t *testing.T) {
 	record := recorded(20_000)
 	alone := read(instant(1, 30, 100, record))
 	before := alone.past.events(alone, 0, .01).expected
-	record.DeviceHours = record.Devices                                                       // one hour each
-	if after := alone.past.events(alone, 0, .01).expected; math.Abs(after/before-16.5) > .1 { // 2 to 31
-		t.Errorf("%v crashes are due of devices with a mean of 16.5 hours, and %v if the recorded ones had one hour", before, after)
+	for k := range record.Within {
+		record.Within[k] = record.Devices // one hour each
+	}
+	if after := alone.past.events(alone, 0, .01).expected; math.Abs(after/before-31) > .1 { // the longest time
+		t.Errorf("%v crashes are due of devices with 31 hours at most, and %v if the recorded ones had one hour", before, after)
+	}
+}
+
+// First events come early: a record of short and long times has less to show of long times than its mean says, and still
+// no harmless bundle is blamed.
+func TestRecordOfShortAndLongTimes(t *testing.T) {
+	record := &rollout.Record{Devices: 200_000, Waited: [NumHorizons]int64{1000, 1000, 1000}, Returned: [NumHorizons]int64{300, 600, 900}}
+	record.Events[0] = 200 + 1000 // half of the devices had 10 hours, half 190; all crash at .0002 an hour for 50 hours
+	for k, hours := range rollout.RecordedWithin {
+		record.Within[k] = 100_000*min(hours, 10) + 100_000*min(hours, 190)
+	}
+	in := instant(0, 100, 2000, record)
+	for i := range in.Strata {
+		in.Strata[i].Candidate.Events[0] = 20 // 1 % of them
+	}
+	if e := Judge(in).Metrics[0]; e.Alarm {
+		t.Errorf("blamed for having had its time: %+v", e)
 	}
 }
 

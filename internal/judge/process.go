@@ -35,7 +35,7 @@ func (d draws) empty() bool { return d.events() == 0 && d.expected == 0 }
 
 // theta is the chance that an event falls on the suspected side, under the share and a ratio.
 func theta(share, ratio float64) float64 {
-	odds := share * ratio
+	odds := float64(share * ratio) // not to be fused into the sum
 	return odds / (1 - share + odds)
 }
 
@@ -71,6 +71,9 @@ type part struct {
 	weight float64
 	draws  draws
 	since  int64 // hours from the beginning to the first of the draws, for parts that start in time; shown, never used
+
+	due float64 // of a later start: hits before it that were due at a ratio of 1
+	had int64   // and those there were
 }
 
 // whole is the process of a single part.
@@ -116,6 +119,9 @@ func (w *wager) empty() bool { return len(w.parts) == 0 }
 type stake struct {
 	logWeight, hits, expected float64
 	first, last               int
+
+	due, had float64
+	rarest   int // of its pools, the one of the smallest share
 }
 
 // placed is a pool whose share is named by its place among the wager's shares.
@@ -138,9 +144,13 @@ func (p process) staked(m mixture) *wager {
 			w.lead = *d
 		}
 		s := stake{logWeight: math.Log(p[i].weight), hits: float64(d.hits), expected: d.expected, first: len(w.pools)}
+		s.due, s.had, s.rarest = p[i].due, float64(p[i].had), s.first
 		for _, pool := range d.pools {
 			if pool.events > 0 {
 				w.pools = append(w.pools, placed{share: w.place(pool.share), events: float64(pool.events)})
+				if last := len(w.pools) - 1; w.shares[w.pools[last].share] < w.shares[w.pools[s.rarest].share] {
+					s.rarest = last
+				}
 			}
 		}
 		s.last = len(w.pools)
@@ -174,10 +184,17 @@ func (w *wager) logE(r0 float64) float64 {
 	n := len(w.mixture)
 	sum := logTotal{top: w.idle, sum: 1}
 	for _, p := range w.parts {
+		behind := p.behind(r0)
 		for i := range w.mixture {
 			a := &w.mixture[i]
 			// The conversions keep compilers from fusing products into sums, which would change the last bit.
-			terms[i] = p.logWeight + a.logWeight + float64(p.hits*a.logMultiple)
+			terms[i] = p.logWeight + a.logWeight + float64((p.hits-behind)*a.logMultiple)
+		}
+		if behind > 0 { // they are no events, either: of the share under which leaving them out costs the bet most
+			rarest := w.pools[p.rarest]
+			for i, c := range costs[rarest.share*n : (rarest.share+1)*n] {
+				terms[i] += float64(min(behind, rarest.events) * c)
+			}
 		}
 		if p.expected > 0 {
 			for i := range w.mixture {
@@ -193,6 +210,13 @@ func (w *wager) logE(r0 float64) float64 {
 		sum.add(terms[:n])
 	}
 	return sum.log()
+}
+
+// behind is how many of the part's hits are left out: as many as were missing before its start under the null r0, but for
+// one standard deviation, since half of all harmless candidates lack a few by chance.
+func (s *stake) behind(r0 float64) float64 {
+	due := float64(r0 * s.due)
+	return min(s.hits, max(0, due-math.Sqrt(due)-s.had))
 }
 
 // costs appends, share by share, what one event takes from the log of each atom: ln(1 + θ(r0)·(k−1)).

@@ -148,6 +148,7 @@ func TestHostileInput(t *testing.T) {
 	})
 	record := rapid.Custom(func(t *rapid.T) *rollout.Record {
 		r := &rollout.Record{Devices: number.Draw(t, "recorded"), DeviceHours: number.Draw(t, "recorded hours")}
+		r.Within[0] = number.Draw(t, "recorded hours within")
 		r.Events[rollout.Crash.Index()] = number.Draw(t, "recorded crashes")
 		r.Waited[1], r.Returned[1] = number.Draw(t, "waited"), number.Draw(t, "returned")
 		return r

@@ -26,6 +26,7 @@ type reading struct {
 	moments []moment // where arms can be compared, from the latest hour to the earliest
 	first   int64    // the earliest hour of all
 	past    *past    // nil when nothing is known of it
+	control bool     // a phase until now leaves a control, as the plan has it
 }
 
 // group is what was counted under one design share in one phase. The share is 1 where nothing can be compared.
@@ -38,13 +39,13 @@ type group struct {
 
 // sums are one arm's counts in a group.
 type sums struct {
-	devices     int64
-	deviceHours int64 // from each device's hour of entry to the newest check
-	proven      int64 // running the candidate for at least settleHours
-	events      [rollout.NumMetrics]int64
-	measured    [rollout.NumMeasured]Measure
-	entered     [NumHorizons]int64 // devices whose horizon has passed
-	silent      [NumHorizons]int64 // of those, the ones that were not seen again within it
+	devices  int64
+	oldest   int64 // hours from the first device's entry to the newest check
+	proven   int64 // running the candidate for at least settleHours
+	events   [rollout.NumMetrics]int64
+	measured [rollout.NumMeasured]Measure
+	entered  [NumHorizons]int64 // devices whose horizon has passed
+	silent   [NumHorizons]int64 // of those, the ones that were not seen again within it
 }
 
 // read sums the strata of the plan's phases. Counts below zero are read as zero, and a share that is no share as 1.
@@ -52,6 +53,9 @@ func read(in Input) reading {
 	r := reading{
 		phases: len(in.Plan.Phases), phase: in.Phase, first: mostCounted, past: recall(in),
 		moments: make([]moment, 0, len(in.Strata)),
+	}
+	for phase := range min(in.Phase+1, r.phases) {
+		r.control = r.control || rollout.EffectivePercent(in.Plan, phase) < rollout.Everyone
 	}
 	done, newest := completeHours(in), hourOf(in.Newest)
 	for i := range in.Strata {
@@ -117,7 +121,9 @@ func soundShare(share float64) float64 {
 func (s *sums) add(c *Counts, complete, age int64) {
 	devices := bounded(c.Devices)
 	s.devices += devices
-	s.deviceHours += bounded(devices * max(0, min(age, 1<<20)))
+	if devices > 0 {
+		s.oldest = max(s.oldest, min(age, 1<<20))
+	}
 	if complete > settleHours {
 		s.proven += bounded(c.Adopted)
 	}

@@ -32,8 +32,12 @@ func harmful(e Evidence) string {
 		return fmt.Sprintf("%s rate %s, at least %s where %s is the limit",
 			name(e.Metric), percent(e.Ratio*e.Limit), percent(floor(e.Lower*e.Limit)), percent(e.Limit))
 	case e.Past > 0:
-		return fmt.Sprintf("%s ratio %s to the app's own past (%s of devices), which is weaker than a control, at least %s",
-			of(e), known(e.Ratio), percent(e.Past), short(floor(e.Lower)))
+		text := fmt.Sprintf("%s ratio %s to the app's own past (%s of devices), which is weaker than a control",
+			of(e), known(e.Ratio), percent(e.Past))
+		if e.Lower <= 1 {
+			return text
+		}
+		return text + ", at least " + short(floor(e.Lower))
 	case e.Boundary > 0 && e.Lower <= 1: // the boundaries together show what none shows alone
 		return fmt.Sprintf("%s ratio %s, and over all boundaries worse than the control", of(e), known(e.Ratio))
 	}

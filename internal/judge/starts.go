@@ -27,14 +27,12 @@ const (
 )
 
 // A later bet starts when some devices have had their first event already and can have no other. If the candidate was better
-// until then, more of its devices are left to have one, and it would seem worse from then on. So the share of such a bet is
-// that of all the devices of the suspected side among the devices of the other that have not had the event: no candidate
-// that was no worse at any time can do better. For rare events the correction is nothing; a start before which most
-// devices of the other side have had the event is left out.
-const (
-	leastDepleted = 1. / 160 // depletion is rounded up to doublings of this, so that few different shares are left
-	mostDepleted  = 0.8
-)
+// until then, some of its devices have their event still before them, and it would seem worse from then on. A candidate that
+// is no worse at any time is at most behind: every event that it has after the start and would not have had as a control is
+// one that it was spared before. So a later bet leaves out as many of the candidate's events as it had fewer before the start
+// than the other side had in proportion, but for chance. That is exact to a standard deviation only: the guarantee of α is
+// for candidates that are like the controls or have been worse, and for those that were better at first the later bets,
+// which have 0.15 of the stake, keep it nearly.
 
 // moment is what was counted in one stratum, for walks through time.
 type moment struct {
@@ -70,7 +68,7 @@ func (r reading) sinceStarts(metric int, fewer bool) process {
 func (r reading) sinceHours(metric int, fewer bool) process {
 	p := make(process, 0, len(r.moments)+1)
 	kept := make([]pool, 0, 2*len(r.moments)) // of the finished parts
-	before := r.throughout(metric, fewer)
+	until := r.throughout(metric, fewer)
 	next, left := part{}, 1.0 // left of the stake, for starts that are not after the moment
 	for i := 0; i < len(r.moments); {
 		hour, end := r.hourAt(i)
@@ -80,14 +78,14 @@ func (r reading) sinceHours(metric int, fewer bool) process {
 			kept = append(kept, next.draws.pools...)
 			done := next
 			done.weight = float64(laterStake * (left - started))
-			done.draws = done.draws.depleted(kept[from:len(kept):len(kept)], before.share())
+			done.draws.pools = kept[from:len(kept):len(kept)]
+			done.due, done.had = until.due(), until.hits
 			p, left = append(p, done), started
 		}
 		for ; i < end; i++ {
 			m := &r.moments[i]
-			hits, others, devices, share := m.sides(metric, fewer)
-			before[m.phase].events -= others
-			before[m.phase].devices -= devices
+			hits, others, share := m.sides(metric, fewer)
+			until.add(-hits, -others, share)
 			if hits+others > 0 {
 				next.draws.add(hits, others, share)
 				next.since = hour - r.first
@@ -126,14 +124,13 @@ func startedBy(hours int64) float64 {
 	return starts / (starts + halfStarted)
 }
 
-// sides returns the events of a metric on the suspected side and on the other, the devices that entered on the other, and
-// the share of the suspected side.
-func (m *moment) sides(metric int, fewer bool) (hits, others, devices int64, share float64) {
+// sides returns the events of a metric on the suspected side and on the other, and the share of the suspected side.
+func (m *moment) sides(metric int, fewer bool) (hits, others int64, share float64) {
 	candidate, control := bounded(m.candidate.Events[metric]), bounded(m.control.Events[metric])
 	if fewer {
-		return control, candidate, bounded(m.candidate.Devices), 1 - m.share
+		return control, candidate, 1 - m.share
 	}
-	return candidate, control, bounded(m.control.Devices), m.share
+	return candidate, control, m.share
 }
 
 // add adds events that happened under a share.
@@ -148,68 +145,57 @@ func (d *draws) add(hits, others int64, share float64) {
 	d.pools = append(d.pools, pool{share: share, events: hits + others})
 }
 
-// had counts, phase by phase, the devices of the side that is not suspected, and those that had the event.
-type had []struct{ devices, events int64 }
-
-// throughout counts them over all moments.
-func (r reading) throughout(metric int, fewer bool) had {
-	h := make(had, r.phases)
-	for i := range r.moments {
-		m := &r.moments[i]
-		_, events, devices, _ := m.sides(metric, fewer)
-		h[m.phase].events += events
-		h[m.phase].devices += devices
-	}
-	return h
+// before is what happened until a start: the events on the suspected side, and those on the other by share.
+type before struct {
+	hits   int64
+	others []pool
 }
 
-// share is the share of devices that have had the event: the sum over phases, in each of which all devices enter anew.
-func (h had) share() float64 {
-	sum := 0.0
-	for _, phase := range h {
-		if phase.events > 0 {
-			sum += float64(phase.events) / float64(max(1, phase.devices))
+// throughout is all that happened.
+func (r reading) throughout(metric int, fewer bool) before {
+	var b before
+	for i := range r.moments {
+		b.add(r.moments[i].sides(metric, fewer))
+	}
+	return b
+}
+
+func (b *before) add(hits, others int64, share float64) {
+	b.hits += hits
+	for i := range b.others {
+		if b.others[i].share == share {
+			b.others[i].events += others
+			return
 		}
 	}
-	return sum
+	b.others = append(b.others, pool{share: share, events: others})
 }
 
-// depleted returns the draws for a side of which a share can have no event any more. Its pools are those given, which must
-// be a copy.
-func (d draws) depleted(pools []pool, share float64) draws {
-	if share > mostDepleted {
-		return draws{}
+// due is how many events the suspected side had to expect at a ratio of 1, in proportion to those of the other.
+func (b *before) due() float64 {
+	sum := 0.0
+	for _, p := range b.others {
+		sum += float64(odds(p.share) * float64(p.events))
 	}
-	d.pools = pools
-	if share == 0 {
-		return d
-	}
-	gone := leastDepleted
-	for gone < share {
-		gone *= 2
-	}
-	for i, p := range pools {
-		pools[i].share = p.share / (p.share + float64((1-p.share)*(1-gone)))
-	}
-	return d
+	return sum
 }
 
 // sincePhases appends the parts that start with each phase after the first, and one for all phases that the plan does not
 // have, so that their weights sum to the stake. The reading is oriented.
 func (r reading) sincePhases(p process, stake float64, of count) process {
-	before := make(had, r.phases)
+	var until before
 	for phase := 1; phase < r.phases; phase++ {
 		for _, g := range r.groups {
 			if g.phase == phase-1 && g.share < 1 {
-				_, others := of(g)
-				before[g.phase].events += others
-				before[g.phase].devices += g.control.devices
+				hits, others := of(g)
+				until.add(hits, others, g.share)
 			}
 		}
 		later := r.from(phase)
-		d := later.draws(of)
-		d = d.depleted(d.pools, before.share())
-		p = append(p, part{weight: float64(stake * math.Ldexp(1, -phase)), draws: d, since: later.begins() - r.first})
+		p = append(p, part{
+			weight: float64(stake * math.Ldexp(1, -phase)), draws: later.draws(of), since: later.begins() - r.first,
+			due: until.due(), had: until.hits,
+		})
 	}
 	return append(p, part{weight: float64(stake * math.Ldexp(1, -max(0, r.phases-1)))})
 }

@@ -109,7 +109,7 @@ func (t trial) againstLimit(r reading) trial {
 	t.claims = []claim{{ratio: whole(proven), worst: odds(min(t.gate.Limit*t.margin, mostRate))}}
 	t.staked = t.harm.staked(t.bets.up)
 	t.logHarm = t.staked.logE(t.null)
-	if t.info.Comparison == rollout.AgainstBoth && r.total(controlDevices) > 0 {
+	if t.info.Comparison == rollout.AgainstBoth && r.control { // by the plan: what the counts say must not choose the test
 		t.control = t.spared(r)
 		t.logHarm = min(t.logHarm, r.sinceStarts(t.index, false).logE(ratio.up, 1))
 	}

@@ -72,7 +72,7 @@ func NewBacktest(plan rollout.Plan) *Backtest {
 func (b *Backtest) Read(r store.VerdictRecord) error {
 	in := r.Input
 	if in.Phase < 0 || in.Phase >= len(in.Plan.Phases) {
-		return fmt.Errorf("the verdict of %s is on phase %d, which its plan does not have", in.Now.Format(time.RFC3339), in.Phase+1)
+		return fmt.Errorf("the verdict of %s is on phase %d, which its plan lacks", in.Now.Format(time.RFC3339), in.Phase+1)
 	}
 	b.pass(in)
 	devices := exposed(in.Strata)
@@ -145,7 +145,7 @@ func (b *Backtest) step(in judge.Input, devices int64) {
 		b.hold(in.Now, code)
 	case rollout.VerbPause:
 		b.result.State, b.stopped = rollout.Paused, b.running
-		b.note(in.Now, "a person would have had to resume the plan from its pause; it stays there, and goes back if the harm turns out severe")
+		b.note(in.Now, "nobody can resume the plan from its pause: it stays there, and goes back if the harm turns out severe")
 	case rollout.VerbHalt:
 		b.result.State = rollout.Halted
 	case rollout.VerbRollback:
@@ -221,9 +221,11 @@ func (b *Backtest) compare(in judge.Input) {
 func (r reach) say(is, was rollout.Percent) string {
 	switch r {
 	case ahead:
-		return fmt.Sprintf("the plan is ahead, at %s %%, of the recording, at %s %%: what the others would have shown is not in it", is, was)
+		return fmt.Sprintf("the plan is ahead, at %s %%, of the recording, at %s %%: "+
+			"what the others would have shown is not in it", is, was)
 	case behind:
-		return fmt.Sprintf("the plan is behind, at %s %%, the recording, at %s %%: from fewer devices it would have known later", is, was)
+		return fmt.Sprintf("the plan is behind, at %s %%, the recording, at %s %%: "+
+			"from fewer devices it would have known later", is, was)
 	case elsewhere:
 		return "the plan's phase is for other segments than the recorded one: the recording does not tell its devices apart"
 	}

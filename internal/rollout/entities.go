@@ -276,6 +276,8 @@ type Rollout struct {
 
 	// Shadow rollouts are judged and reported on, but only time moves them.
 	Shadow bool `json:"shadow,omitempty"`
+	// Counting is the version of Counting by which its events were classified; 0 before there were versions.
+	Counting int `json:"counting,omitempty"`
 	// Record is what the app's devices did before, as it was known at the start; nil when nothing was.
 	Record *Record `json:"record,omitempty"`
 

@@ -26,7 +26,7 @@ func Start(s State, req StartRequest) (Transition, error) {
 	r := Rollout{
 		ID: req.ID, App: s.App.ID, Channel: req.Channel, Bundle: req.Bundle, Baseline: storedBundle(channel),
 		State: Scheduled, Plan: plan, Salt: req.Salt, CreatedAt: req.At, StartsAt: req.StartsAt,
-		Shadow: req.Shadow, Record: req.Record,
+		Shadow: req.Shadow, Record: req.Record, Counting: Counting,
 	}
 	cmd := Command{Verb: VerbStart, Actor: req.Actor, Reason: req.Reason, At: req.At}
 	t := Transition{Channel: channel, Bundles: s.newlyServed(r.Bundle, r.Baseline)}

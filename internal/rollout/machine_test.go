@@ -68,7 +68,7 @@ func TestStartRunsTheFirstPhase(t *testing.T) {
 	plan, _ := BuiltinPlan("progressive")
 	want := Rollout{
 		ID: "R1", App: "com.example.shop", Channel: "production", Bundle: "1.1.0", Baseline: "1.0.0", State: Running,
-		Plan: plan, Salt: Salt{1, 2, 3, 2}, Version: 1, Percent: 5 * OnePercent, CreatedAt: noon, PhaseStartedAt: noon, Reason: "release", Actor: "alice",
+		Plan: plan, Salt: Salt{1, 2, 3, 2}, Version: 1, Percent: 5 * OnePercent, CreatedAt: noon, PhaseStartedAt: noon, Reason: "release", Actor: "alice", Counting: Counting,
 	}
 	if !reflect.DeepEqual(r, want) {
 		t.Errorf("rollout\n%+v, want\n%+v", r, want)

@@ -29,7 +29,9 @@ const day = Duration(24 * time.Hour)
 func hold(least, most Duration) Hold { return Hold{Min: least, Max: most} }
 
 // BuiltinPlanNames lists the plans that every App has, the default one first.
-func BuiltinPlanNames() []string { return []string{DefaultPlan, "cautious", "groups", "small", "instant"} }
+func BuiltinPlanNames() []string {
+	return []string{DefaultPlan, "cautious", "groups", "small", "instant"}
+}
 
 // BuiltinPlan returns the built-in plan of that name, resolved, or false when there is none. The gradual ones pass a
 // phase at its longest hold if nothing speaks against it, and keep 1 % of devices as control until completion.

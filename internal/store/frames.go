@@ -182,8 +182,10 @@ func frameOf(value []byte) string {
 
 // squeeze compresses text, quickly: it is done once a minute for every live rollout, and stronger levels save a twentieth.
 func squeeze(text []byte, options ...zstd.EOption) ([]byte, error) {
-	options = append(options, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(squeezeWindow), zstd.WithEncoderConcurrency(1))
-	z, err := zstd.NewWriter(nil, options...)
+	quick := []zstd.EOption{
+		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(squeezeWindow), zstd.WithEncoderConcurrency(1),
+	}
+	z, err := zstd.NewWriter(nil, append(quick, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("compressing: %w", err)
 	}

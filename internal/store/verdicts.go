@@ -18,6 +18,11 @@ import (
 // A tick a minute reads nearly the same as the one before. So at most once an hour there is a frame, which holds a reading
 // whole, and a record holds how its own differs from the frame that it names. Keys say when, and end in a digest of the
 // content: writing the same twice is writing it once, two ticks at once keep both of theirs, and nothing ever changes.
+//
+// A rollout of ten days with a tick a minute is 14 400 verdicts. TestVerdictsAreSmall measures a day: 0.2 MB and 1 500 write
+// units while no device comes, 1.3 MB and 1 800 for 5 000 active devices, 2.4 MB and 3 600 for a million. So ten days are
+// 24 MB at most, and at DynamoDB's prices ($0.625 a million write units, $0.25 a gigabyte and month) 2 cents to write and
+// 8 cents to keep for 400 days.
 type Verdicts struct{ Store Store }
 
 // VerdictRecord is one verdict with what it read. Nothing else is needed to recompute it.

@@ -120,28 +120,40 @@ func (r Report) writeRivals(d *document) {
 	d.say("## Side by side")
 	d.say("The same rollouts before every rule: 20 000 devices that start the app once a day, 5, 20 and 50 %% of them for a day each, and a " +
 		"day beyond. A harmful bundle crashes so many times as often, and as many times as many of its installations fail: Capgo's rule sees " +
-		"only those. Operators know what is normal and set thresholds to twice that, in the last scenario to three times. *Stopped* in a healthy " +
-		"scenario is a false alarm; a rule that stops healthy rollouts in every second run finds harm early for the same reason. " +
-		"*Devices* is the median that had been candidates when the rule stopped; *crashed* how many candidates crashed until then, " +
-		"or until the end, on average.")
-	for _, s := range r.Rivals {
-		kind := "harmful"
-		if s.Harmless {
-			kind = "harmless"
-		}
-		d.say("**%s** (%s, %d runs)", s.Scenario, kind, s.Runs)
-		var rows [][]string
-		for _, rule := range s.Rules {
-			rows = append(rows, []string{
-				rule.Rule, fmt.Sprintf("%.1f %%", 100*float64(rule.Stopped)/float64(s.Runs)), number(rule.Devices), number(rule.Harmed),
-			})
-		}
-		d.table([]string{"rule", "stopped", "devices", "crashed"}, rows)
-	}
+		"only those. Operators know what is normal and set thresholds to twice that, in the last scenario to three times.")
+	d.say("Harmless bundles that were stopped; each is a false alarm:")
+	d.rivals(r.Rivals, true, func(rule Ruled, runs int) string { return share(rule.Stopped, runs) })
+	d.say("Harmful bundles: how many were stopped, the median of the devices that had been candidates by then, and how many " +
+		"candidates had crashed until then, or until the end, on average. A rule that stops harmless rollouts in every second run is early " +
+		"here for the same reason.")
+	d.rivals(r.Rivals, false, func(rule Ruled, runs int) string {
+		return share(rule.Stopped, runs) + " · " + number(rule.Devices) + " · " + number(rule.Harmed)
+	})
 	d.say("Capgo: lower 95 %% Wilson bound of failures among the attempts of the last hour, which are installations and failures, at least 20, " +
 		"against the threshold; asked hourly here, every five minutes there. Kayenta: Mann-Whitney on the crashes per app start of every hour, " +
 		"98 %% interval of the shift beyond a quarter of its Hodges-Lehmann estimate, missing points removed.")
 }
+
+// rivals writes a row per rule and a column per scenario.
+func (d *document) rivals(scenarios []Rivals, harmless bool, cell func(Ruled, int) string) {
+	head, rows := []string{"rule"}, [][]string(nil)
+	for _, s := range scenarios {
+		if s.Harmless != harmless {
+			continue
+		}
+		head = append(head, fmt.Sprintf("%s (%d runs)", s.Scenario, s.Runs))
+		for i, rule := range s.Rules {
+			if i == len(rows) {
+				rows = append(rows, []string{rule.Rule})
+			}
+			rows[i] = append(rows[i], cell(rule, s.Runs))
+		}
+	}
+	d.table(head, rows)
+}
+
+// share writes so many of so many as a percentage.
+func share(count, runs int) string { return fmt.Sprintf("%.1f %%", 100*float64(count)/float64(runs)) }
 
 func (r Report) writeVectors(d *document) {
 	d.say("## Three series on which Kayenta is reported to fail")
@@ -185,14 +197,15 @@ func (r Report) writeSmallApp(d *document) {
 		"which takes hours to be one.", killedDevices)
 	var rows [][]string
 	for _, h := range r.Healthy {
-		share := func(n int) string { return fmt.Sprintf("%.1f %%", 100*float64(n)/float64(h.Runs)) }
-		rows = append(rows, []string{h.Plan, fmt.Sprint(h.Runs), share(h.Completed), share(h.Asked), share(h.Stopped), number(h.Days)})
+		rows = append(rows, []string{
+			h.Plan, fmt.Sprint(h.Runs), share(h.Completed, h.Runs), share(h.Asked, h.Runs), share(h.Stopped, h.Runs), number(h.Days),
+		})
 	}
 	d.table([]string{"plan, harmless bundle", "runs", "completed", "a person was asked", "stopped", "days until completed"}, rows)
 	rows = nil
 	for _, k := range r.Killers {
 		rows = append(rows, []string{
-			k.Plan, k.How, fmt.Sprintf("%.1f %%", 100*float64(k.Stopped)/float64(k.Runs)), number(k.Median), number(k.Most), number(k.Hours),
+			k.Plan, k.How, share(k.Stopped, k.Runs), number(k.Median), number(k.Most), number(k.Hours),
 		})
 	}
 	d.table([]string{"plan, bundle that kills every app", "what is heard of it", "stopped", "candidate devices, median", "most", "hours"}, rows)
