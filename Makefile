@@ -90,7 +90,7 @@ edge-fastly: need-go ## the edge for Fastly Compute, into bin/, and its tests in
 	VICEROY='$(VICEROY)' $(GO) test -tags viceroy -count=1 -timeout 20m -run Fastly ./functions/edge
 
 client: need-go ## the browser client as servers hand it out, from internal/browser/palier.mjs
-	$(GO) test -count=1 -run Served -update ./internal/browser
+	$(GO) test ./internal/browser -count=1 -run Served -update
 
 edge-check: need-go ## the module in the repository is what the source gives
 	infra/edge/tinygo.sh $(BIN)/tinygo

@@ -92,6 +92,7 @@ or at its least where there is none. Use it to see what the judge would do befor
 				return printJSON(cmd.OutOrStdout(), out)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "rollout %s: %s\nwatch it: palier rollout watch %s\n", out.ID, describe(out), args[0])
+			printMargins(cmd.OutOrStdout(), out.Margins)
 			return nil
 		},
 	}

@@ -177,7 +177,7 @@ const outbox = (path, key, every, identity) => {
         failures = 0;
         remove(batch, events);
       } else if (wait > 0) until = Date.now() + Math.min(wait, HOUR);
-      else patience = Date.now() + Math.min(every * 2 ** failures++, LONGEST) * (1 + Math.random()) / 2;
+      else patience = Date.now() + Math.min((every + 1e3) * 2 ** failures++, LONGEST) * (1 + Math.random()) / 2;
       save();
     }
   };
@@ -364,9 +364,9 @@ const identify = async ({ app, deviceId, version, device }, updater, native) => 
 const client = (options) => {
   const { app, every = EVERY, perMinute = PER_MINUTE, name = withoutIds } = options;
   const native = window.Capacitor;
-  // Loaded from a server, the module reports to that one.
+  // Loaded from a server, the module reports to that one. As a part of an app's own file it must be told.
   const server = (options.url ?? import.meta.url.replace(/\/palier\.js.*/, '')).replace(/\/+$/, '');
-  if (!app || !/^https?:/.test(server)) throw Error('it needs app and url');
+  if (!app || !/^https?:(?!.*js$)/.test(server)) throw Error('app and url?');
 
   const identity = identify(options, options.updater ?? native?.Plugins?.CapacitorUpdater, native);
   const box = outbox(`${server}/telemetry`, `palier:${app}`, every, identity);

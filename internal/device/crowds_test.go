@@ -25,8 +25,8 @@ func TestCrowdsCountAsMapsDo(t *testing.T) {
 		for range rapid.IntRange(0, 200).Draw(t, "calls") {
 			app, device := apps.Draw(t, "app"), devices.Draw(t, "device")
 			heard[app][device] = true
-			n, ok := s.hear(network, app, device, noon)
-			if n != len(heard[app]) || !ok {
+			n := s.hear(network, app, device, noon)
+			if n != len(heard[app]) {
 				t.Fatalf("%d were heard, want %d", n, len(heard[app]))
 			}
 			want := let[app][device] || len(let[app]) < max(DefaultSourceFloor, n/DefaultSourceShare)
@@ -45,7 +45,7 @@ func TestWhatIsPushedOutBeginsAnew(t *testing.T) {
 	s, now := newSources(SourceLimits{}, nil), time.Unix(12*3600, 0)
 	network := netip.MustParsePrefix("203.0.113.0/24")
 	report := func(device uint64) bool {
-		n, _ := s.hear(network, "shop", device, now)
+		n := s.hear(network, "shop", device, now)
 		return s.lets(network, "shop", 1, device, n, now)
 	}
 	for device := range uint64(DefaultSourceFloor) {

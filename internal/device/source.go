@@ -20,8 +20,8 @@ import (
 //   - Of one app, in one day, a source may have so many devices with reports of one kind that count: a quarter of the
 //     devices that were heard from there that day, and five in any case. Further ones are answered, stored and marked as
 //     Capped, which the fold does not count. A device that was let through stays so for the day.
-//   - Of one app, in one hour, so many devices may enter comparisons from a source that were not heard from there that day.
-//     Checks beyond that are answered and not noted.
+//   - Of one app, in one hour, so many new devices may enter comparisons from a source. For the rest of such an hour its
+//     checks are answered and not noted, whether they are of new devices or not: who is remembered could depend on the arm.
 //
 // # Why the judge's error guarantee survives
 //
@@ -36,7 +36,8 @@ import (
 //
 // # What it cannot do
 //
-// It makes an attack cost addresses. It knows what this process heard since it began, and no more than fits its tables: on
+// It makes an attack by chosen candidates cost addresses. A script whose devices all ask, in either arm, is not told from
+// an audience: it needs dozens of them, and one address; how many, VALIDATION.md of internal/judge says. It knows what this process heard since it began, and no more than fits its tables: on
 // Lambda each instance has its own, so there the bounds hold per instance. A source that is not known has no bound at all:
 // this machine itself, a proxy or an edge that does not tell. One bound for all of those together would let anyone use it
 // up for everybody.
@@ -66,7 +67,7 @@ type SourceLimits struct {
 	// Share is the part of the devices heard that may: one in so many. DefaultSourceShare if zero. A bundle that fails in a
 	// twentieth of a company whose devices all have one address is well below it.
 	Share int
-	// Entries is how many devices may enter comparisons per hour that were not heard that day; DefaultSourceEntries if
+	// Entries is how many devices may enter comparisons per hour that are not remembered; DefaultSourceEntries if
 	// zero. That is meant to end floods, and to be above what comes from a network behind which a carrier has its customers,
 	// or from an edge that is no trusted proxy: its own is the source of all checks that it forwards, which are those of
 	// candidates that get an offer. To leave out some of these would unbalance the arms, and hold the rollout.
@@ -117,7 +118,7 @@ type crowdKey struct {
 	kind    kind
 }
 
-// enters reports whether a device's check may enter comparisons. A device that was heard that day may.
+// enters reports whether a device's check may enter comparisons.
 func (s *sources) enters(from Source, app string, device uint64, now time.Time) bool {
 	network, ok := s.locate(from)
 	if !ok {
@@ -125,10 +126,18 @@ func (s *sources) enters(from Source, app string, device uint64, now time.Time) 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok = s.hear(network, app, device, now); !ok {
-		s.leftOut.Add(1)
+	c := s.crowd(crowdKey{app, network, dayOf(now), heardAtAll})
+	if hour := uint32(now.Unix() / 3600); c.hour != hour {
+		c.hour, c.fresh = hour, 0
 	}
-	return ok
+	if int(c.fresh) >= s.limits.Entries {
+		s.leftOut.Add(1)
+		return false
+	}
+	if s.joins(c, device) {
+		c.fresh++
+	}
+	return true
 }
 
 // markExcess marks the events that are too much of one kind from their source.
@@ -144,7 +153,7 @@ func (s *sources) markExcess(from Source, events []telemetry.Event, now time.Tim
 		if e.Test || e.Spurious || len(e.Exposures) == 0 {
 			continue // counts for nothing as it is
 		}
-		heard, _ := s.hear(network, e.App, e.Device, now)
+		heard := s.hear(network, e.App, e.Device, now)
 		if k := kindOf(*e); k != heardAtAll && !s.lets(network, e.App, k, e.Device, heard, now) {
 			e.Capped = true
 			s.capped.Add(1)
@@ -152,36 +161,31 @@ func (s *sources) markExcess(from Source, events []telemetry.Event, now time.Tim
 	}
 }
 
-// hear counts a device among those that were heard from a network that day, and returns how many those are. It is false,
-// and the device is not counted, when too many others were new in this hour.
-func (s *sources) hear(network netip.Prefix, app string, device uint64, now time.Time) (heard int, ok bool) {
+// hear counts a device among those that were heard from a network that day, and returns how many those are.
+func (s *sources) hear(network netip.Prefix, app string, device uint64, now time.Time) int {
 	c := s.crowd(crowdKey{app, network, dayOf(now), heardAtAll})
-	if s.crowds.has(s.member(c, device)) {
-		return int(c.size), true
+	s.joins(c, device)
+	return int(c.size)
+}
+
+// joins counts a device in a crowd, and reports whether it is new there as far as is remembered.
+func (s *sources) joins(c *crowd, device uint64) bool {
+	member := s.member(c, device)
+	if s.crowds.has(member) {
+		return false
 	}
-	if hour := uint32(now.Unix() / 3600); c.hour != hour {
-		c.hour, c.fresh = hour, 0
-	}
-	if int(c.fresh) >= s.limits.Entries {
-		return int(c.size), false
-	}
-	c.fresh++
 	c.size++
-	s.crowds.join(s.member(c, device))
-	return int(c.size), true
+	s.crowds.join(member)
+	return true
 }
 
 // lets reports whether a device's reports of a kind count that day, when so many devices were heard.
 func (s *sources) lets(network netip.Prefix, app string, k kind, device uint64, heard int, now time.Time) bool {
 	c := s.crowd(crowdKey{app, network, dayOf(now), k})
-	if s.crowds.has(s.member(c, device)) {
-		return true
-	}
 	if int(c.size) >= max(s.limits.Floor, heard/s.limits.Share) {
-		return false
+		return s.crowds.has(s.member(c, device))
 	}
-	c.size++
-	s.crowds.join(s.member(c, device))
+	s.joins(c, device)
 	return true
 }
 

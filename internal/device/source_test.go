@@ -252,7 +252,7 @@ func TestRelayedChecksAreBoundedToo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if events := w.events(); len(events) != 2*20 {
+	if events := w.events(); len(events) != 20 { // the rest of the hour, whoever asks
 		t.Errorf("%d checks are on the stream", len(events))
 	}
 }
