@@ -158,11 +158,14 @@ func play(ctx context.Context, plan rollout.Plan, audience AudienceView, body Fo
 	view := ForecastView{Forecast: f, Audience: audience}
 	if b := body.Budget; b != nil {
 		budget := forecast.Budget{Harmed: b.Harmed, Regression: forecast.Regression{Metric: cmp.Or(b.Metric, rollout.Crash), Ratio: cmp.Or(b.Ratio, 5)}}
-		advice, err := forecast.Recommend(ctx, audience.Audience, budget, o)
-		if err != nil {
+		switch advice, err := forecast.Recommend(ctx, audience.Audience, budget, o); {
+		case errors.Is(err, context.DeadlineExceeded): // the forecast is made, and worth having by itself
+			view.Warnings = append(view.Warnings, "the search for a plan within the budget takes longer than a call has; palier simulate --budget searches where you are")
+		case err != nil:
 			return ForecastView{}, err
+		default:
+			view.Advice = &advice
 		}
-		view.Advice = &advice
 	}
 	return view, nil
 }
@@ -233,6 +236,9 @@ func (v *AudienceView) setBase(base map[rollout.Metric]float64, source string) {
 	}
 }
 
+// learnTimeout is how long a start waits for what earlier rollouts show.
+const learnTimeout = 3 * time.Second
+
 // defaultDevices is the audience of an app of which nothing is known.
 const defaultDevices = 10_000
 
@@ -254,6 +260,19 @@ func (s *Service) learn(ctx context.Context, state rollout.State, channel string
 	}
 	record, audience, known := forecast.Learn(past)
 	return record, audience, known, nil
+}
+
+// learnInTime is learn for somebody who cannot wait: what cannot be read soon is as if it had never been counted, because a
+// hotfix must not depend on the tallies of rollouts that are over.
+func (s *Service) learnInTime(ctx context.Context, state rollout.State, channel string) (rollout.Record, forecast.Audience) {
+	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
+	defer cancel()
+	record, audience, _, err := s.learn(ctx, state, channel)
+	if err != nil {
+		s.log.Warn("starting a rollout without what earlier ones show", "app", state.App.ID, "error", err)
+		return rollout.Record{}, forecast.Audience{}
+	}
+	return record, audience
 }
 
 // endedRollouts lists the rollouts that started and are over: those on the channel first, and the latest first.
@@ -283,11 +302,8 @@ func (s *Service) prepare(ctx context.Context, app string, req *rollout.StartReq
 	if err != nil {
 		return nil, err
 	}
-	record, audience, known, err := s.learn(ctx, state, req.Channel)
-	if err != nil {
-		return nil, err
-	}
-	if known {
+	record, audience := s.learnInTime(ctx, state, req.Channel)
+	if record.Devices > 0 {
 		req.Record = &record
 	}
 	plan := req.Plan

@@ -149,15 +149,22 @@ func (o Options) validate() error {
 const maxDays = 400
 
 func checkLength(plan rollout.Plan) error {
-	hours := 0.0
+	hours, segments := 0.0, 0
 	for _, phase := range plan.Phases {
 		hours += longest(phase)
+		segments += len(phase.Segments)
+	}
+	if segments > maxSegments {
+		return rollout.Error{Code: CodePlanTooLong, Field: "plan.phases", Message: fmt.Sprintf("the phases name %d segments, and a plan of more than %d is not played; name fewer", segments, maxSegments)}
 	}
 	if hours > maxDays*24 {
 		return rollout.Error{Code: CodePlanTooLong, Field: "plan.phases", Message: fmt.Sprintf("the holds come to %.0f days, and a plan of more than %d is not played; shorten them", hours/24, maxDays)}
 	}
 	return nil
 }
+
+// maxSegments is how many segments the phases of a played plan may name.
+const maxSegments = 64
 
 // playAll plays every bundle as often as o says, on all processors. plays[i] are those of bundles[i].
 func (s stage) playAll(ctx context.Context, bundles []Regression, o Options) ([][]play, error) {

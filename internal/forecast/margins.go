@@ -22,6 +22,7 @@ const (
 	marginPlays = 20
 	marginSeed  = 0x6d617267696e // plays for margins are always the same: starting a rollout twice chooses the same
 	enough      = .8             // of the plays must certify
+	mostPlayed  = 8              // phases; what it takes grows with their square
 )
 
 // offeredMargins are the margins that are chosen from.
@@ -44,7 +45,7 @@ type Choice struct {
 // Margins returns plan, resolved, with the margins chosen that it leaves to the judge, and what was chosen: for every phase
 // with a control the tightest of offeredMargins that a harmless bundle certifies within the longest hold in four plays of
 // five, never looser than in an earlier phase. A metric that no margin can certify gets the widest, or that of the phase
-// before. Without an audience nothing is known and every margin is the widest. A phase's own margins are left alone.
+// before, and so do the phases beyond the first eight. Without an audience nothing is known and every margin is the widest. A phase's own margins are left alone.
 func Margins(plan rollout.Plan, a Audience) (rollout.Plan, []Choice) {
 	plan = rollout.Resolve(plan)
 	auto := autoMetrics(plan)
@@ -60,7 +61,7 @@ func Margins(plan rollout.Plan, a Audience) (rollout.Plan, []Choice) {
 			continue // nothing to be certified
 		}
 		chosen := widest(metrics)
-		if known {
+		if known && phase < mostPlayed {
 			chosen = choose(reach(plan, a, phase, metrics), metrics)
 		}
 		for _, c := range chosen {
@@ -265,6 +266,8 @@ func (c choice) explain(plan rollout.Plan, phase int, known bool) Choice {
 	switch {
 	case !known:
 		out.Sentence = fmt.Sprintf("%s in phase %s: %s, the widest, because nothing is known of the app's devices", c.metric, out.Name, margin)
+	case len(c.plays) == 0:
+		out.Sentence = fmt.Sprintf("%s in phase %s: %s, as before; only the first %d phases are played", c.metric, out.Name, margin, mostPlayed)
 	case out.Certifies:
 		out.Sentence = fmt.Sprintf("%s in phase %s: %s, which a harmless bundle is shown to be within in %d of %d plays", c.metric, out.Name, margin, out.Plays.Times, out.Plays.Of)
 	default:

@@ -2,6 +2,7 @@ package forecast
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -118,5 +119,23 @@ func TestChooseWidensUntilEnoughPlaysPassTogether(t *testing.T) {
 	}
 	if list[0].place != 2 || list[1].place != 0 {
 		t.Errorf("places %d and %d, want the first to be widened, which costs least", list[0].place, list[1].place)
+	}
+}
+
+// Later phases of a long plan take what was chosen before them, and a plan of hundreds of segments is not played at all:
+// whoever starts a rollout waits for this.
+func TestMarginsOfLongPlansAreBounded(t *testing.T) {
+	plan := autoPlan()
+	for len(plan.Phases) < mostPlayed+2 {
+		plan.Phases = append([]rollout.Phase{plan.Phases[0]}, plan.Phases...)
+	}
+	_, choices := Margins(plan, Typical(2000))
+	late := slices.DeleteFunc(choices, func(c Choice) bool { return c.Phase < mostPlayed })
+	if len(late) == 0 || late[0].Plays.Of != 0 || !strings.Contains(late[0].Sentence, "as before") {
+		t.Errorf("choices of late phases: %+v", late)
+	}
+	plan.Phases[0].Segments = make([]string, maxSegments+1)
+	if err := checkLength(plan); err == nil {
+		t.Error("a plan of many segments is played")
 	}
 }

@@ -97,6 +97,9 @@ func (f Forecast) advise(b Budget, tried int, within bool) Advice {
 	at, name := f.of(b.Regression), f.Plan.Name
 	a := Advice{Plan: f.Plan, Forecast: f, Within: within, Tried: tried}
 	a.Sentence = fmt.Sprintf("no plan tried keeps a bundle with %s within %d harmed devices in nine plays of ten; plan %s comes closest, with %.0f", b.Regression, b.Harmed, name, at.Harmed.P90)
+	if at.Harmed.P90 <= float64(b.Harmed) {
+		a.Sentence = fmt.Sprintf("no plan tried that keeps a bundle with %s within %d harmed devices completes a harmless one on time; plan %s comes closest", b.Regression, b.Harmed, name)
+	}
 	if within {
 		a.Sentence = fmt.Sprintf("plan %s, the fastest found: a bundle with %s harms %.0f devices at the median and %.0f in nine plays of ten before it is stopped, within the budget of %d", name, b.Regression, at.Harmed.Median, at.Harmed.P90, b.Harmed)
 	}

@@ -41,11 +41,13 @@ func (r Regression) validate(field string) error {
 	index := r.Metric.Index()
 	switch {
 	case index < 0:
-		return refuse("%q is not a metric; use crash, anr, error or another name of the metrics page", clip(string(r.Metric)))
+		return refuse("%q is not a metric; use crash, anr, error or another of the metrics that gates have", clip(string(r.Metric)))
 	case r.Metric == rollout.FeatureUse || r.Metric == rollout.Adoption:
 		return refuse("%s counts good events, of which a bundle cannot do more harm; use another metric", r.Metric)
 	case r.Share == 0 && !(r.Ratio > 1 && r.Ratio <= 10000):
 		return refuse("the ratio of a regression must be above 1 and at most 10000, such as 5")
+	case r.Share > 0 && r.Metric.Measured() >= 0:
+		return refuse("%s is a measure: give the ratio of devices that go beyond each of its boundaries, such as 5", r.Metric)
 	case !(r.Share >= 0 && r.Share <= 1):
 		return refuse("the share of a regression must be from 0 to 1")
 	}
