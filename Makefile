@@ -27,8 +27,10 @@ PURE    := rollout|resolve|capgo|judge|telemetry|jsontext|seal|edge|forecast
 OUTSIDE := store/dynamo|stream/kinesis|blob/s3|cloud|cloudlocal|cost|browser|validation
 RACELESS := 'palier/internal/($(PURE)|$(OUTSIDE))(/|$$)|functions/'
 PLAIN   := CGO_ENABLED=0 GOFLAGS=-trimpath
-# SQLite, which modernc.org translates from C, is most of the instructions; the races to look for are in our own code.
-RACE    := -race -gcflags=modernc.org/...=-race=false
+# SQLite, which modernc.org translates from C, is most of the instructions, and packing and arithmetic most of the others; the
+# races to look for are in our own code that shares something.
+CALM    := modernc.org/... github.com/klauspost/compress/... gonum.org/v1/... $(foreach room,judge forecast telemetry,github.com/palier-ota/palier/internal/$(room)/...)
+RACE    := -race $(foreach package,$(CALM),-gcflags=$(package)=-race=false)
 test: need-go lint edge-fresh ## everything that must hold
 	$(PLAIN) $(GO) test -timeout 15m ./internal/aggregate -run DynamoDB
 	$(PLAIN) $(GO) test -timeout 15m $$($(GO) list ./... | grep -E $(RACELESS) | grep -v functions/)

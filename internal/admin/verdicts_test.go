@@ -103,7 +103,7 @@ func TestVerdictsArriveAsTheyWereGiven(t *testing.T) {
 func TestPagesOfVerdictsAreBounded(t *testing.T) {
 	s := newServer(t)
 	id := s.started(`{"channel":"production","bundle":"1.1.0"}`)
-	for minute := range 8 {
+	for minute := range 4 {
 		r := verdictAt(t, s.clock.now(), minute, 1)
 		for hour := range int64(1200) {
 			arm := judge.Counts{Devices: int64(minute)}
@@ -119,7 +119,7 @@ func TestPagesOfVerdictsAreBounded(t *testing.T) {
 		}
 	}
 	all, pages, most := s.verdicts(id, 200)
-	if len(all) != 8 || pages < 3 || most > 4<<20+100 {
+	if len(all) != 4 || pages < 2 || most > 4<<20+100 {
 		t.Errorf("%d verdicts on %d pages of %d bytes at most", len(all), pages, most)
 	}
 }
