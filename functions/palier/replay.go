@@ -64,7 +64,8 @@ func (c *connection) eachVerdict(cmd *cobra.Command, app, id, doing string, take
 	life := cmp.Or(r.EndedAt, c.now()).Sub(r.CreatedAt)
 	bar := progressbar.NewOptions64(max(1, int64(life/time.Second)), progressbar.OptionSetWriter(cmd.ErrOrStderr()),
 		progressbar.OptionSetWidth(30), progressbar.OptionSetDescription(doing), progressbar.OptionClearOnFinish(),
-		progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionSetElapsedTime(false))
+		progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionSetVisibility(isTerminal(cmd.ErrOrStderr())))
 	read := 0
 	for record, err := range c.verdicts(cmd.Context(), app, id) {
 		if err == nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/palier-ota/palier/internal/admin"
 	"github.com/palier-ota/palier/internal/forecast"
@@ -255,8 +256,15 @@ func playProgress(w io.Writer, what string) func(done, total int) {
 	return func(done, total int) {
 		if bar == nil || bar.GetMax() != total { // a search for a plan ends in the plays of one
 			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(30), progressbar.OptionSetDescription(what),
-				progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetElapsedTime(false))
+				progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetElapsedTime(false),
+				progressbar.OptionSetVisibility(isTerminal(w)))
 		}
 		_ = bar.Set(done)
 	}
+}
+
+// isTerminal reports whether a person may be looking at w: a log is no place for a bar that moves.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }

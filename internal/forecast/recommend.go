@@ -10,7 +10,7 @@ import (
 	"github.com/palier-ota/palier/internal/rollout"
 )
 
-// Budget is the harm that is accepted: at most so many devices, in nine plays of ten, of a bundle with this regression.
+// Budget is the harm that is accepted: at most so many devices, in nine plays of ten, until a bundle with this regression is stopped.
 type Budget struct {
 	Harmed     int        `json:"harmed"`
 	Regression Regression `json:"regression"`
@@ -50,7 +50,7 @@ func Recommend(ctx context.Context, a Audience, b Budget, o Options) (Advice, er
 		return Advice{}, err
 	}
 	plans := family(a)
-	closest, leastHarm := plans[0], math.Inf(1)
+	closest, leastHarm := plans[0], [2]float64{math.Inf(1), math.Inf(1)}
 	for i, plan := range plans {
 		if o.Progress != nil {
 			o.Progress(i, len(plans))
@@ -60,8 +60,8 @@ func Recommend(ctx context.Context, a Audience, b Budget, o Options) (Advice, er
 		if err != nil {
 			return Advice{}, err
 		}
-		if worst := quantile(harmed, .9); worst < leastHarm {
-			closest, leastHarm = plan, worst
+		if rank := rankOf(harmed); slices.Compare(rank[:], leastHarm[:]) < 0 {
+			closest, leastHarm = plan, rank
 		}
 		if quantile(harmed, .7) > float64(b.Harmed) {
 			continue // as it would with margins chosen, which let phases be left sooner
@@ -77,6 +77,12 @@ func Recommend(ctx context.Context, a Audience, b Budget, o Options) (Advice, er
 	return f.advise(b, len(plans), false), nil
 }
 
+// rankOf orders plans that keep within no budget: by how many plays nobody stopped, then by the harm of the others.
+func rankOf(harmed []float64) [2]float64 {
+	stopped := slices.DeleteFunc(slices.Clone(harmed), func(h float64) bool { return math.IsInf(h, 1) })
+	return [2]float64{float64(len(harmed) - len(stopped)), quantile(append(stopped, 0), .9)}
+}
+
 // prove chooses the margins of a plan that looks as if it kept within the budget, looks closer, and plays it in full if it
 // still does and completes on time.
 func (s stage) prove(ctx context.Context, plan rollout.Plan, b Budget, o Options) (Forecast, bool, error) {
@@ -89,21 +95,29 @@ func (s stage) prove(ctx context.Context, plan rollout.Plan, b Budget, o Options
 		return Forecast{}, false, err
 	}
 	f, err := Run(ctx, plan, s.audience, o)
-	return f, err == nil && f.of(b.Regression).Harmed.P90 <= float64(b.Harmed) && f.Healthy.OnTime.Share >= onTimeShare, err
+	return f, err == nil && f.keeps(b) && f.Healthy.OnTime.Share >= onTimeShare, err
 }
 
 // advise puts the outcome of a search into words.
 func (f Forecast) advise(b Budget, tried int, within bool) Advice {
 	at, name := f.of(b.Regression), f.Plan.Name
 	a := Advice{Plan: f.Plan, Forecast: f, Within: within, Tried: tried}
-	a.Sentence = fmt.Sprintf("no plan tried keeps a bundle with %s within %d harmed devices in nine plays of ten; plan %s comes closest, with %.0f", b.Regression, b.Harmed, name, at.Harmed.P90)
-	if at.Harmed.P90 <= float64(b.Harmed) {
-		a.Sentence = fmt.Sprintf("no plan tried that keeps a bundle with %s within %d harmed devices completes a harmless one on time; plan %s comes closest", b.Regression, b.Harmed, name)
-	}
-	if within {
-		a.Sentence = fmt.Sprintf("plan %s, the fastest found: a bundle with %s harms %.0f devices at the median and %.0f in nine plays of ten before it is stopped, within the budget of %d", name, b.Regression, at.Harmed.Median, at.Harmed.P90, b.Harmed)
+	of := fmt.Sprintf("a bundle with %s is stopped in %d of %d plays and harms %.0f devices at the median and %.0f in nine plays of ten", b.Regression, at.Stopped.Times, at.Stopped.Of, at.Harmed.Median, at.Harmed.P90)
+	switch {
+	case within:
+		a.Sentence = fmt.Sprintf("plan %s, the fastest found: %s, within the budget of %d", name, of, b.Harmed)
+	case f.keeps(b):
+		a.Sentence = fmt.Sprintf("no plan tried that keeps within %d harmed devices completes a harmless bundle on time; plan %s comes closest", b.Harmed, name)
+	default:
+		a.Sentence = fmt.Sprintf("no plan tried stops a bundle with %s within %d harmed devices in nine plays of ten; plan %s comes closest: %s", b.Regression, b.Harmed, name, of)
 	}
 	return a
+}
+
+// keeps reports whether nine plays of ten stop the budget's bundle in time.
+func (f Forecast) keeps(b Budget) bool {
+	at := f.of(b.Regression)
+	return at.Stopped.Share >= .9 && at.Harmed.P90 <= float64(b.Harmed)
 }
 
 func (b Budget) validate() error {
@@ -179,6 +193,10 @@ func (s stage) harmedIn(ctx context.Context, r Regression, runs int) ([]float64,
 	}
 	harmed := make([]float64, 0, runs)
 	for _, p := range plays[0] {
+		if !p.wasStopped() { // a plan that is over before harm shows has not kept within any budget
+			harmed = append(harmed, math.Inf(1))
+			continue
+		}
 		harmed = append(harmed, float64(p.harmed))
 	}
 	return harmed, nil

@@ -26,7 +26,7 @@ func TestRecommendSaysWhenNothingFits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if advice.Within || advice.Tried != len(family(Typical(1))) || !strings.Contains(advice.Sentence, "no plan tried keeps") || len(advice.Plan.Phases) == 0 {
+	if advice.Within || advice.Tried != len(family(Typical(1))) || !strings.Contains(advice.Sentence, "no plan tried stops") || len(advice.Plan.Phases) == 0 {
 		t.Errorf("%+v", advice.Sentence)
 	}
 	for _, bad := range []Budget{{Harmed: -1, Regression: Deadly()}, {Harmed: 1}, {Harmed: 1, Regression: Crashes(1)}} {
