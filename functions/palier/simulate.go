@@ -115,11 +115,17 @@ func (c *connection) simulate(cmd *cobra.Command, args []string, q question) (ad
 	}
 	known.Give(given)
 	o := forecast.Options{Runs: q.runs, Seed: q.seed, Record: known.Record, Regressions: q.regressions()}
+	if q.budget != "" {
+		if err := budget.Check(o); err != nil {
+			return admin.ForecastView{}, refusedInput(err)
+		}
+	}
 	o.Progress = playProgress(cmd.ErrOrStderr(), "playing")
 	view := admin.ForecastView{Audience: known}
 	if view.Forecast, err = forecast.Run(cmd.Context(), plan, known.Audience, o); err != nil {
 		return view, refusedInput(err)
 	}
+	view.Warnings = append(view.Warnings, known.Cautions(view.Forecast)...)
 	if q.budget == "" {
 		return view, nil
 	}

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/palier-ota/palier/internal/forecast"
@@ -23,6 +25,14 @@ const (
 	maxPlays     = 500 // as the field's doc says too
 	pastRollouts = 3   // that are learned from
 	pastLooks    = 8   // ended rollouts whose counts are read in search of them
+	searchPlays  = 20  // of each bundle, of a plan that is recommended; an API's search is small
+)
+
+// How long is waited for what a call can do without.
+const (
+	learnTimeout  = 3 * time.Second  // a start, for what earlier rollouts show
+	marginTimeout = 5 * time.Second  // a start, for margins to be chosen
+	searchTimeout = 10 * time.Second // a forecast, for a plan within a budget
 )
 
 // The sources of a number of an audience.
@@ -151,16 +161,26 @@ func play(ctx context.Context, plan rollout.Plan, audience AudienceView, body Fo
 	for _, r := range body.Regressions {
 		o.Regressions = append(o.Regressions, forecast.Regression{Metric: cmp.Or(r.Metric, rollout.Crash), Ratio: r.Ratio, Share: r.Share})
 	}
+	var budget forecast.Budget
+	if b := body.Budget; b != nil {
+		budget = forecast.Budget{Harmed: b.Harmed, Regression: forecast.Regression{Metric: cmp.Or(b.Metric, rollout.Crash), Ratio: cmp.Or(b.Ratio, 5)}}
+		if err := budget.Check(o); err != nil {
+			return ForecastView{}, err
+		}
+	}
 	f, err := forecast.Run(ctx, plan, audience.Audience, o)
 	if err != nil {
 		return ForecastView{}, err
 	}
 	view := ForecastView{Forecast: f, Audience: audience}
-	if b := body.Budget; b != nil {
-		budget := forecast.Budget{Harmed: b.Harmed, Regression: forecast.Regression{Metric: cmp.Or(b.Metric, rollout.Crash), Ratio: cmp.Or(b.Ratio, 5)}}
+	view.Warnings = append(view.Warnings, audience.Cautions(f)...)
+	if body.Budget != nil {
+		o.Brief, o.Runs = true, min(o.Runs, searchPlays)
+		ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+		defer cancel()
 		switch advice, err := forecast.Recommend(ctx, audience.Audience, budget, o); {
 		case errors.Is(err, context.DeadlineExceeded): // the forecast is made, and worth having by itself
-			view.Warnings = append(view.Warnings, "the search for a plan within the budget takes longer than a call has; palier simulate --budget searches where you are")
+			view.Warnings = append(view.Warnings, "the search for a plan within the budget takes longer than a call has; palier simulate --budget, which plays where you are, searches longer")
 		case err != nil:
 			return ForecastView{}, err
 		default:
@@ -229,15 +249,35 @@ func (v *AudienceView) Give(given AudienceBody) {
 	v.Segments = given.Segments
 }
 
+// Cautions say when the margins of f are not those that a start would take: a start goes by what was learned alone.
+func (v AudienceView) Cautions(f forecast.Forecast) []string {
+	if len(f.Margins) == 0 {
+		return nil
+	}
+	if v.Record == nil {
+		return []string{"a start today would take the widest margins, 10×, since nothing was learned yet: those shown rest on given or typical numbers"}
+	}
+	names := []string{"devices", "sessions_per_day"}
+	for _, c := range f.Margins {
+		names = append(names, "base."+string(c.Metric))
+	}
+	slices.Sort(names)
+	names = slices.DeleteFunc(slices.Compact(names), func(name string) bool {
+		source := v.Sources[name]
+		return source == "" || source == sourceLearned
+	})
+	if len(names) == 0 {
+		return nil
+	}
+	return []string{"a start today may take other margins, since it goes by what was learned alone: here " + strings.Join(names, ", ") + " are given or typical"}
+}
+
 func (v *AudienceView) setBase(base map[rollout.Metric]float64, source string) {
 	v.Base = maps.Clone(v.Base)
 	for m, share := range base {
 		v.Base[m], v.Sources["base."+clip(string(m))] = share, source
 	}
 }
-
-// learnTimeout is how long a start waits for what earlier rollouts show.
-const learnTimeout = 3 * time.Second
 
 // defaultDevices is the audience of an app of which nothing is known.
 const defaultDevices = 10_000
@@ -263,16 +303,16 @@ func (s *Service) learn(ctx context.Context, state rollout.State, channel string
 }
 
 // learnInTime is learn for somebody who cannot wait: what cannot be read soon is as if it had never been counted, because a
-// hotfix must not depend on the tallies of rollouts that are over.
-func (s *Service) learnInTime(ctx context.Context, state rollout.State, channel string) (rollout.Record, forecast.Audience) {
+// hotfix must not depend on the tallies of rollouts that are over. It reports whether they were read.
+func (s *Service) learnInTime(ctx context.Context, state rollout.State, channel string) (rollout.Record, forecast.Audience, bool) {
 	ctx, cancel := context.WithTimeout(ctx, learnTimeout)
 	defer cancel()
 	record, audience, _, err := s.learn(ctx, state, channel)
 	if err != nil {
-		s.log.Warn("starting a rollout without what earlier ones show", "app", state.App.ID, "error", err)
-		return rollout.Record{}, forecast.Audience{}
+		s.log.Error("starting a rollout without what earlier ones show", "app", state.App.ID, "error", err)
+		return rollout.Record{}, forecast.Audience{}, false
 	}
-	return record, audience
+	return record, audience, true
 }
 
 // endedRollouts lists the rollouts that started and are over: those on the channel first, and the latest first.
@@ -296,29 +336,52 @@ func endedRollouts(state rollout.State, channel string) []rollout.Rollout {
 }
 
 // prepare fills in, of a start, what only the server knows: what the app's devices did before, and the margins that the
-// plan leaves to the judge, which it returns. A plan that cannot be started is left for the start to refuse.
-func (s *Service) prepare(ctx context.Context, app string, req *rollout.StartRequest) ([]forecast.Choice, error) {
+// plan leaves to the judge, which it returns with what to warn of. It fails for nothing that a start can do without. A plan
+// that cannot be started is left for the start to refuse.
+func (s *Service) prepare(ctx context.Context, app string, req *rollout.StartRequest) (choices []forecast.Choice, warnings []string, err error) {
 	state, err := s.load(ctx, app)
 	if err != nil {
-		return nil, err
-	}
-	record, audience := s.learnInTime(ctx, state, req.Channel)
-	if record.Devices > 0 {
-		req.Record = &record
+		return nil, nil, err
 	}
 	plan := req.Plan
 	if len(plan.Phases) == 0 {
 		var found bool
 		if plan, found = state.PlanNamed(plan.Name); !found {
-			return nil, nil
+			return nil, nil, nil
 		}
 	}
-	if plan.Validate() != nil {
-		return nil, nil
+	if plan.Validate() != nil || !forecast.NeedsPast(plan) {
+		return nil, nil, nil
 	}
-	chosen, choices := forecast.Margins(plan, audience)
+	record, audience, read := s.learnInTime(ctx, state, req.Channel)
+	if !read {
+		warnings = append(warnings, "what earlier rollouts show could not be read in time: this one starts as if nothing were known of the app's devices")
+	}
+	if forecast.SoundRecord(record) {
+		req.Record = &record
+	}
+	plan, choices, slow := s.marginsInTime(ctx, plan, audience)
+	if slow {
+		warnings = append(warnings, "choosing margins took longer than a start waits: they are the widest")
+	}
 	if len(choices) > 0 {
-		req.Plan = chosen
+		req.Plan = plan
 	}
-	return choices, nil
+	return choices, warnings, nil
+}
+
+// marginsInTime chooses the margins of a plan, or the widest when that takes too long, and reports whether it did.
+func (s *Service) marginsInTime(ctx context.Context, plan rollout.Plan, a forecast.Audience) (_ rollout.Plan, _ []forecast.Choice, slow bool) {
+	within, cancel := context.WithTimeout(ctx, marginTimeout)
+	defer cancel()
+	chosen, choices, err := forecast.Margins(within, plan, a)
+	if err == nil {
+		return chosen, choices, false
+	}
+	s.log.Error("starting a rollout with the widest margins", "plan", plan.Name, "error", err)
+	chosen, choices, _ = forecast.Margins(ctx, plan, forecast.Audience{}) // plays nothing, and so cannot fail
+	for i, c := range choices {
+		choices[i].Sentence = fmt.Sprintf("%s in phase %s: %g×, the widest, because choosing took too long", c.Metric, c.Name, float64(c.Margin))
+	}
+	return chosen, choices, true
 }

@@ -1,13 +1,17 @@
 package admin_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/palier-ota/palier/internal/admin"
+	"github.com/palier-ota/palier/internal/forecast"
 	"github.com/palier-ota/palier/internal/judge"
 	"github.com/palier-ota/palier/internal/rollout"
 	"github.com/palier-ota/palier/internal/store"
@@ -77,6 +81,7 @@ func TestForecastRefusals(t *testing.T) {
 		{`{"audience":{"base":{"boredom":0.1}}}`, "invalid_audience", 400},
 		{`{"regressions":[{"ratio":0.5}]}`, "invalid_forecast", 400},
 		{`{"runs":2,"plan":` + shortPlan + `,"budget":{"harmed":-1}}`, "invalid_forecast", 400},
+		{`{"budget":{"harmed":20,"ratio":50},"regressions":[{"ratio":2},{"ratio":3},{"ratio":4},{"ratio":5},{"ratio":6},{"ratio":7},{"ratio":8},{"ratio":9}]}`, "invalid_forecast", 400},
 		{`{"budgit":{}}`, "malformed", 400},
 	} {
 		if a := s.do(request{method: "POST", path: shop + "/forecast", body: c.body}); a.status != c.status || lookup(a.body, "error") != `"`+c.code+`"` {
@@ -171,4 +176,60 @@ func (s *server) count(id string) {
 	if _, err := (store.Shard{Store: s.store, Stream: "s", Name: "a"}).Commit(context.Background(), store.Checkpoint{}, store.Checkpoint{Position: "1"}, fold); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// unread is a store whose counts of rollouts cannot be read.
+type unread struct{ store.Store }
+
+func (u unread) Query(ctx context.Context, r store.Range, c store.Consistency) ([]store.Item, error) {
+	if strings.HasPrefix(r.PK, "TALLY#") {
+		return nil, store.ErrUnavailable
+	}
+	return u.Store.Query(ctx, r, c)
+}
+
+// A start does without what earlier rollouts show, and says so; a plan that has no use for it does not ask.
+func TestStartWithoutThePast(t *testing.T) {
+	s := newShop(t)
+	s.ok("POST", shop+"/rollouts/"+s.begin(`{"channel":"production","bundle":"1.4.0"}`)+"/halt", "")
+	var log bytes.Buffer
+	service, err := admin.New(admin.Config{Store: unread{s.store}, Now: s.clock.now, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &handlerClient{handler: service.Handler()}
+	fixed := strings.Replace(shortPlan, `"auto"`, `2`, 1)
+	for _, c := range []struct {
+		plan, margins string
+		warns         bool
+	}{{fixed, "missing", false}, {shortPlan, "12", true}} {
+		log.Reset()
+		status, body := client.do("POST", shop+"/rollouts", "application/json", `{"channel":"production","bundle":"1.5.0","hotfix":true,"plan":`+c.plan+`}`)
+		if status != 201 || strings.Contains(body, "could not be read in time") != c.warns || strings.Contains(log.String(), "level=ERROR") != c.warns {
+			t.Errorf("%s: %d %s\n%s", c.plan, status, body, log.String())
+		}
+		if c.warns && lookup(body, "margins[0].margin") != "10" {
+			t.Errorf("margins %s", lookup(body, "margins"))
+		}
+	}
+}
+
+// A forecast whose margins a start would not take says so.
+func TestForecastSaysWhatAStartWouldTake(t *testing.T) {
+	view := admin.TypicalAudience()
+	shown := forecast.Forecast{Margins: []forecast.Choice{{Metric: rollout.Crash}, {Metric: rollout.Silence}}}
+	says := func(want string) {
+		t.Helper()
+		if got := strings.Join(view.Cautions(shown), "\n"); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	says("nothing was learned yet")
+	view.Record = &rollout.Record{}
+	view.Sources["devices"], view.Sources["sessions_per_day"] = "learned", "learned"
+	says("here base.crash are given or typical")
+	view.Sources["base.crash"] = "learned"
+	says("")
+	view.Record, shown.Margins = nil, nil
+	says("")
 }

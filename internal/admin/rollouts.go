@@ -127,15 +127,16 @@ func (s *Service) startRollout(ctx context.Context, in *startInput) (*object[Rol
 	if _, err := io.ReadFull(s.random, salt[:]); err != nil {
 		return nil, fmt.Errorf("drawing a salt: %w", err)
 	}
-	at := s.now().UTC()
 	req := rollout.StartRequest{
-		ID: s.newID(at), Salt: salt, Channel: body.Channel, Bundle: body.Bundle, Plan: body.Plan.Plan,
-		StartsAt: body.StartsAt, Hotfix: body.Hotfix, Shadow: body.Shadow, Actor: caller(ctx).Name, Reason: body.Reason, At: at,
+		Salt: salt, Channel: body.Channel, Bundle: body.Bundle, Plan: body.Plan.Plan,
+		StartsAt: body.StartsAt, Hotfix: body.Hotfix, Shadow: body.Shadow, Actor: caller(ctx).Name, Reason: body.Reason,
 	}
-	margins, err := s.prepare(ctx, in.App, &req)
+	margins, cautions, err := s.prepare(ctx, in.App, &req)
 	if err != nil {
 		return nil, err
 	}
+	at := s.now().UTC() // what is prepared may take seconds
+	req.ID, req.At = s.newID(at), at
 	var warnings []string
 	view, err := s.transit(ctx, in.App, req.ID, func(state rollout.State) (rollout.Transition, error) {
 		warnings = warnStart(state, req.Channel, req.Bundle, at)
@@ -144,7 +145,7 @@ func (s *Service) startRollout(ctx context.Context, in *startInput) (*object[Rol
 	if err != nil {
 		return nil, err
 	}
-	view.Body.Warnings, view.Body.Margins = warnings, margins
+	view.Body.Warnings, view.Body.Margins = append(warnings, cautions...), margins
 	return view, nil
 }
 

@@ -27,6 +27,8 @@ type Options struct {
 	Regressions []Regression // bundles besides the harmless one; StandardRegressions if nil
 	// Record is what the app's devices did before, for phases that leave no control; nil when nothing is known.
 	Record *rollout.Record
+	// Brief makes Recommend try fewer plans, with fewer plays, for callers that cannot wait.
+	Brief bool
 	// Progress, if set, is told of every play that is done, by one caller at a time; and, while a plan is searched for, of
 	// every plan that has been tried.
 	Progress func(done, total int)
@@ -92,7 +94,10 @@ func Run(ctx context.Context, plan rollout.Plan, a Audience, o Options) (Forecas
 	if err := check(plan, a, o); err != nil {
 		return Forecast{}, err
 	}
-	plan, choices := Margins(rollout.Resolve(plan), a)
+	plan, choices, err := Margins(ctx, plan, a)
+	if err != nil {
+		return Forecast{}, err
+	}
 	s := stage{plan: plan, audience: a, record: o.Record, seed: o.Seed, grid: gridOf(plan)}
 	bundles := append([]Regression{{}}, o.Regressions...)
 	plays, err := s.playAll(ctx, bundles, o)
@@ -149,12 +154,11 @@ func (o Options) validate() error {
 const maxDays = 400
 
 func checkLength(plan rollout.Plan) error {
-	hours, segments := 0.0, 0
+	hours := 0.0
 	for _, phase := range plan.Phases {
 		hours += longest(phase)
-		segments += len(phase.Segments)
 	}
-	if segments > maxSegments {
+	if segments := len(segmentsOf(plan)); segments > maxSegments {
 		return rollout.Error{Code: CodePlanTooLong, Field: "plan.phases", Message: fmt.Sprintf("the phases name %d segments, and a plan of more than %d is not played; name fewer", segments, maxSegments)}
 	}
 	if hours > maxDays*24 {
@@ -163,7 +167,7 @@ func checkLength(plan rollout.Plan) error {
 	return nil
 }
 
-// maxSegments is how many segments the phases of a played plan may name.
+// maxSegments is how many different segments the phases of a played plan may name.
 const maxSegments = 64
 
 // playAll plays every bundle as often as o says, on all processors. plays[i] are those of bundles[i].

@@ -21,7 +21,7 @@ func (p Past) HasControls() bool { return p.learnInto(&rollout.Record{}) }
 const leastControls = 100
 
 // Learn returns what the controls of past rollouts, newest first, did by themselves, and the audience that follows from
-// it; false when too few were seen for either to mean anything. Nothing of a candidate is used, except that failures of an
+// it; false when too few were seen for the audience to mean anything. The record has a validity of its own: SoundRecord. Nothing of a candidate is used, except that failures of an
 // update, which controls cannot have, are taken from the candidates of rollouts that completed.
 //
 // A device that is a control in several phases of a rollout counts once among the devices, and its hours count from its
@@ -60,6 +60,12 @@ func Learn(past []Past) (rollout.Record, Audience, bool) {
 	}
 	a.Devices = active
 	return record, a, a.Devices > 0
+}
+
+// SoundRecord reports whether a record counts enough devices, over any time, to be kept with a rollout; the judge asks more
+// of it where it holds a candidate against it. What an audience needs besides, that devices were waited for, it does not.
+func SoundRecord(record rollout.Record) bool {
+	return record.Devices >= leastControls && record.DeviceHours > 0
 }
 
 // learnInto adds the controls of p, and reports whether there were any.

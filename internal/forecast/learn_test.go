@@ -1,6 +1,7 @@
 package forecast
 
 import (
+	"context"
 	"math"
 	"slices"
 	"testing"
@@ -15,7 +16,8 @@ func pastOf(plan rollout.Plan, a Audience, r Regression, number int) Past {
 	w := walk{stage: stage{plan: plan, audience: a}, crowd: newCrowd(plan, a, r, throw(1, 0, number))}
 	state := rollout.Completed
 	for phase := range plan.Phases {
-		if w.enter(phase); !w.hold() {
+		w.enter(phase)
+		if promoted, _ := w.hold(context.Background()); !promoted {
 			state = rollout.RolledBack
 			break
 		}

@@ -1,6 +1,7 @@
 package forecast
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,12 +46,13 @@ type Choice struct {
 // Margins returns plan, resolved, with the margins chosen that it leaves to the judge, and what was chosen: for every phase
 // with a control the tightest of offeredMargins that a harmless bundle certifies within the longest hold in four plays of
 // five, never looser than in an earlier phase. A metric that no margin can certify gets the widest, or that of the phase
-// before, and so do the phases beyond the first eight. Without an audience nothing is known and every margin is the widest. A phase's own margins are left alone.
-func Margins(plan rollout.Plan, a Audience) (rollout.Plan, []Choice) {
+// before, and so do the phases beyond the first eight. Without an audience nothing is known and every margin is the widest.
+// A phase's own margins are left alone. It returns ctx's error when ctx ends before the plays do.
+func Margins(ctx context.Context, plan rollout.Plan, a Audience) (rollout.Plan, []Choice, error) {
 	plan = rollout.Resolve(plan)
 	auto := autoMetrics(plan)
 	if len(auto) == 0 {
-		return plan, nil
+		return plan, nil, nil
 	}
 	known := a.Validate() == nil && checkLength(plan) == nil
 	tightest := map[rollout.Metric]int{} // so far
@@ -62,7 +64,11 @@ func Margins(plan rollout.Plan, a Audience) (rollout.Plan, []Choice) {
 		}
 		chosen := widest(metrics)
 		if known && phase < mostPlayed {
-			chosen = choose(reach(plan, a, phase, metrics), metrics)
+			plays, err := reach(ctx, plan, a, phase, metrics)
+			if err != nil {
+				return rollout.Plan{}, nil, fmt.Errorf("choosing margins: %w", err)
+			}
+			chosen = choose(plays, metrics)
 		}
 		for _, c := range chosen {
 			if before, ok := tightest[c.metric]; ok {
@@ -73,7 +79,22 @@ func Margins(plan rollout.Plan, a Audience) (rollout.Plan, []Choice) {
 			choices = append(choices, c.explain(plan, phase, known))
 		}
 	}
-	return plan, choices
+	return plan, choices, nil
+}
+
+// NeedsPast reports whether it matters to a rollout of plan what the app's devices did before: where a margin is left to
+// the judge, and where a phase leaves no control.
+func NeedsPast(plan rollout.Plan) bool {
+	plan = rollout.Resolve(plan)
+	if len(autoMetrics(plan)) > 0 {
+		return true
+	}
+	for i, phase := range plan.Phases {
+		if len(phase.Segments) == 0 && rollout.EffectivePercent(plan, i) >= rollout.Everyone {
+			return true
+		}
+	}
+	return false
 }
 
 // autoMetrics lists the metrics whose margin is left to the judge.
@@ -109,7 +130,7 @@ func widest(metrics []rollout.Metric) []choice {
 }
 
 // reach plays a harmless bundle to the end of a phase, and returns by play and metric the tightest place that is certified.
-func reach(plan rollout.Plan, a Audience, phase int, metrics []rollout.Metric) [][]int {
+func reach(ctx context.Context, plan rollout.Plan, a Audience, phase int, metrics []rollout.Metric) ([][]int, error) {
 	base := map[rollout.Metric]float64{}
 	for _, m := range metrics {
 		base[m] = a.Base[m]
@@ -118,14 +139,18 @@ func reach(plan rollout.Plan, a Audience, phase int, metrics []rollout.Metric) [
 	plays := make([][]int, marginPlays)
 	for number := range plays {
 		s := stage{plan: plan, audience: a, seed: marginSeed}
-		plays[number] = certified(s.until(phase, number), metrics)
+		in, err := s.until(ctx, phase, number)
+		if err != nil {
+			return nil, err
+		}
+		plays[number] = certified(in, metrics)
 	}
-	return plays
+	return plays, nil
 }
 
 // until plays a harmless bundle to the end of the longest hold of a phase, the least hold of every earlier one, and returns
 // what the judge would be shown there.
-func (s stage) until(phase, number int) judge.Input {
+func (s stage) until(ctx context.Context, phase, number int) (judge.Input, error) {
 	w := walk{stage: s, crowd: newCrowd(s.plan, s.audience, Regression{}, throw(s.seed, phase, number))}
 	for i := range phase + 1 {
 		w.enter(i)
@@ -137,10 +162,13 @@ func (s stage) until(phase, number int) judge.Input {
 			}
 		}
 		for w.hours-w.entered < hold {
+			if err := ctx.Err(); err != nil {
+				return judge.Input{}, err
+			}
 			w.advance(step(1, w.hours-w.entered))
 		}
 	}
-	return w.input()
+	return w.input(), nil
 }
 
 // certified returns, by metric, the tightest place that the input certifies, or none.

@@ -1,6 +1,9 @@
 package forecast
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,7 +22,7 @@ func autoPlan() rollout.Plan {
 func TestMarginsFitTheAudience(t *testing.T) {
 	var last rollout.Margin
 	for _, devices := range []int64{500, 500_000, 20_000_000} {
-		plan, choices := Margins(autoPlan(), Typical(devices))
+		plan, choices, _ := Margins(t.Context(), autoPlan(), Typical(devices))
 		if len(choices) != 3*6 {
 			t.Fatalf("%d choices", len(choices))
 		}
@@ -65,12 +68,12 @@ func TestChosenMarginsAreCertified(t *testing.T) {
 
 func TestMarginsLeaveOthersAlone(t *testing.T) {
 	fixed := rollout.Resolve(quickPlan())
-	if plan, choices := Margins(quickPlan(), Typical(1000)); choices != nil || !reflect.DeepEqual(plan, fixed) {
+	if plan, choices, _ := Margins(t.Context(), quickPlan(), Typical(1000)); choices != nil || !reflect.DeepEqual(plan, fixed) {
 		t.Errorf("a plan without auto was changed: %v", choices)
 	}
 	own := autoPlan()
 	own.Phases[0].Margins = map[rollout.Metric]rollout.Margin{rollout.Crash: 2.5}
-	plan, choices := Margins(own, Typical(1000))
+	plan, choices, _ := Margins(t.Context(), own, Typical(1000))
 	if plan.MarginAt(0, rollout.Crash) != 2.5 || len(choices) != 3*6-1 {
 		t.Errorf("a phase's own margin became %v; %d choices", plan.MarginAt(0, rollout.Crash), len(choices))
 	}
@@ -79,7 +82,7 @@ func TestMarginsLeaveOthersAlone(t *testing.T) {
 	}
 	whole := builtin(t, "groups")
 	whole.Margin, whole.Gates = rollout.MarginAuto, nil
-	plan, choices = Margins(whole, Typical(10_000))
+	plan, choices, _ = Margins(t.Context(), whole, Typical(10_000))
 	for _, c := range choices {
 		if c.Phase != 3 {
 			t.Errorf("phase %d compares nothing, but has %s", c.Phase, c.Sentence)
@@ -91,7 +94,7 @@ func TestMarginsLeaveOthersAlone(t *testing.T) {
 }
 
 func TestMarginsOfAnUnknownAudienceAreTheWidest(t *testing.T) {
-	_, choices := Margins(autoPlan(), Audience{})
+	_, choices, _ := Margins(t.Context(), autoPlan(), Audience{})
 	for _, c := range choices {
 		if c.Margin != 10 || c.Certifies || !strings.Contains(c.Sentence, "nothing is known") {
 			t.Errorf("%+v", c)
@@ -129,13 +132,54 @@ func TestMarginsOfLongPlansAreBounded(t *testing.T) {
 	for len(plan.Phases) < mostPlayed+2 {
 		plan.Phases = append([]rollout.Phase{plan.Phases[0]}, plan.Phases...)
 	}
-	_, choices := Margins(plan, Typical(2000))
+	_, choices, _ := Margins(t.Context(), plan, Typical(2000))
 	late := slices.DeleteFunc(choices, func(c Choice) bool { return c.Phase < mostPlayed })
 	if len(late) == 0 || late[0].Plays.Of != 0 || !strings.Contains(late[0].Sentence, "as before") {
 		t.Errorf("choices of late phases: %+v", late)
 	}
-	plan.Phases[0].Segments = make([]string, maxSegments+1)
-	if err := checkLength(plan); err == nil {
-		t.Error("a plan of many segments is played")
+	for i := range plan.Phases {
+		plan.Phases[i].Segments = slices.Repeat([]string{"beta"}, maxSegments)
+	}
+	if err := checkLength(plan); err != nil {
+		t.Errorf("one segment, named often, is refused: %v", err)
+	}
+	for i := range maxSegments {
+		plan.Phases[0].Segments = append(plan.Phases[0].Segments, fmt.Sprint("s", i))
+	}
+	if err := checkLength(plan); rollout.CodeOf(err) != CodePlanTooLong {
+		t.Errorf("a plan of many segments: %v", err)
+	}
+}
+
+func TestMarginsEndWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := Margins(ctx, autoPlan(), Typical(1000)); !errors.Is(err, context.Canceled) {
+		t.Errorf("margins were chosen all the same: %v", err)
+	}
+	if _, choices, err := Margins(ctx, autoPlan(), Audience{}); err != nil || len(choices) == 0 {
+		t.Errorf("the widest margins need no plays: %v", err)
+	}
+	w := walk{stage: stage{plan: quickPlan(), audience: Typical(1000)}, crowd: newCrowd(quickPlan(), Typical(1000), Regression{}, throw(1, 0, 0))}
+	w.enter(0)
+	if promoted, err := w.hold(ctx); promoted || !errors.Is(err, context.Canceled) || w.hours != 0 {
+		t.Errorf("a play went on for %v hours: %v", w.hours, err)
+	}
+}
+
+func TestNeedsPast(t *testing.T) {
+	fixed := steady(10*rollout.OnePercent, day)
+	alone := steady(rollout.Everyone, day)
+	alone.Holdback = 0
+	segment := alone
+	segment.Phases = []rollout.Phase{alone.Phases[0]}
+	segment.Phases[0].Segments = []string{"beta"}
+	for name, c := range map[string]struct {
+		plan rollout.Plan
+		want bool
+	}{"margins": {autoPlan(), true}, "controls": {fixed, false}, "no control": {alone, true}, "a whole segment": {segment, false}} {
+		if got := NeedsPast(c.plan); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

@@ -59,11 +59,12 @@ const patience, patienceWithoutEnd = 7 * 24., 14 * 24.
 func (s stage) run(ctx context.Context, scenario, number int, r Regression) (play, error) {
 	w := walk{stage: s, crowd: newCrowd(s.plan, s.audience, r, throw(s.seed, scenario, number))}
 	for phase := range s.plan.Phases {
-		if err := ctx.Err(); err != nil {
+		w.enter(phase)
+		promoted, err := w.hold(ctx)
+		if err != nil {
 			return play{}, fmt.Errorf("playing %s: %w", r, err)
 		}
-		w.enter(phase)
-		if !w.hold() {
+		if !promoted {
 			return w.play, nil
 		}
 	}
@@ -89,27 +90,30 @@ func (w *walk) enter(phase int) {
 	w.phases = append(w.phases, passed{})
 }
 
-// hold stays in the phase until the judge leaves it, and reports whether it promoted.
-func (w *walk) hold() bool {
+// hold stays in the phase until the judge leaves it, and reports whether it promoted. It returns ctx's error when ctx ends.
+func (w *walk) hold(ctx context.Context) (promoted bool, err error) {
 	now := &w.phases[w.phase]
 	for last := longest(w.plan.Phases[w.phase]); ; {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
 		w.advance(step(w.phase, w.hours-w.entered))
 		now.hours = w.hours - w.entered
 		decision, code := judge.Quick(w.input())
 		switch decision {
 		case judge.Promote:
 			now.left, now.certified = true, code == judge.CodeCertified
-			return true
+			return true, nil
 		case judge.Pause, judge.Halt, judge.Rollback:
 			w.end = stopped
 			if code != judge.CodeHarm {
 				w.end = gaveUp
 			}
-			return false
+			return false, nil
 		}
 		if now.hours >= last {
 			w.end = waiting
-			return false
+			return false, nil
 		}
 	}
 }

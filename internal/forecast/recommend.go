@@ -36,21 +36,22 @@ const (
 // time when the bundle is harmless; it then plays that one in full, with the budget's regression among the others, and goes
 // on if the full forecast says otherwise. Margins are left to the judge. The plans of the family begin with 1, 2, 5, 10 or
 // 20 % of the devices, go to half of them at once or by a step between, then to everyone, and hold each phase for 12, 24 or
-// 48 hours at least and twice that at most. When none is within the budget, the one that harmed least is returned, and says
-// so.
+// 48 hours at least and twice that at most. When none will do, the one is returned, and says so, that completed on time most often of
+// those within the budget, or else that harmed least.
 func Recommend(ctx context.Context, a Audience, b Budget, o Options) (Advice, error) {
 	o = o.withDefaults()
-	if err := b.validate(); err != nil {
+	if err := b.Check(o); err != nil {
 		return Advice{}, err
 	}
-	if !slices.Contains(o.Regressions, b.Regression) {
-		o.Regressions = append([]Regression{b.Regression}, o.Regressions...)
-	}
+	o.Regressions = b.among(o.Regressions)
 	if err := check(family(a)[0], a, o); err != nil {
 		return Advice{}, err
 	}
 	plans := family(a)
-	closest, leastHarm := plans[0], [2]float64{math.Inf(1), math.Inf(1)}
+	if o.Brief {
+		plans = slices.DeleteFunc(plans, func(p rollout.Plan) bool { return len(p.Phases) > 3 })
+	}
+	closest, leastHarm, late := plans[0], [2]float64{math.Inf(1), math.Inf(1)}, 0.
 	for i, plan := range plans {
 		if o.Progress != nil {
 			o.Progress(i, len(plans))
@@ -60,21 +61,28 @@ func Recommend(ctx context.Context, a Audience, b Budget, o Options) (Advice, er
 		if err != nil {
 			return Advice{}, err
 		}
-		if rank := rankOf(harmed); slices.Compare(rank[:], leastHarm[:]) < 0 {
+		if rank := rankOf(harmed); late == 0 && slices.Compare(rank[:], leastHarm[:]) < 0 {
 			closest, leastHarm = plan, rank
 		}
 		if quantile(harmed, .7) > float64(b.Harmed) {
 			continue // as it would with margins chosen, which let phases be left sooner
 		}
-		if f, fits, err := s.prove(ctx, plan, b, o); err != nil || fits {
-			return f.advise(b, i+1, true), err
+		f, seen, err := s.prove(ctx, plan, b, o)
+		if err != nil {
+			return Advice{}, err
+		}
+		if seen.keeps && seen.onTime >= onTimeShare {
+			return f.advise(b, i+1, true), nil
+		}
+		if seen.keeps && seen.onTime > late { // too late is closer than too harmful
+			closest, late = plan, seen.onTime
 		}
 	}
 	f, err := Run(ctx, closest, a, o)
 	if err != nil {
 		return Advice{}, err
 	}
-	return f.advise(b, len(plans), false), nil
+	return f.advise(b, len(plans), f.keeps(b) && f.Healthy.OnTime.Share >= onTimeShare), nil
 }
 
 // rankOf orders plans that keep within no budget: by how many plays nobody stopped, then by the harm of the others.
@@ -83,19 +91,31 @@ func rankOf(harmed []float64) [2]float64 {
 	return [2]float64{float64(len(harmed) - len(stopped)), quantile(append(stopped, 0), .9)}
 }
 
+// seen is what a closer look at a plan showed.
+type seen struct {
+	keeps  bool    // within the budget
+	onTime float64 // share of the harmless plays that complete on time; 0 where it does not keep
+}
+
 // prove chooses the margins of a plan that looks as if it kept within the budget, looks closer, and plays it in full if it
 // still does and completes on time.
-func (s stage) prove(ctx context.Context, plan rollout.Plan, b Budget, o Options) (Forecast, bool, error) {
-	s.plan, _ = Margins(s.plan, s.audience)
-	harmed, err := s.harmedIn(ctx, b.Regression, look)
+func (s stage) prove(ctx context.Context, plan rollout.Plan, b Budget, o Options) (f Forecast, found seen, err error) {
+	if s.plan, _, err = Margins(ctx, s.plan, s.audience); err != nil {
+		return f, found, err
+	}
+	runs := look
+	if o.Brief {
+		runs /= 2
+	}
+	harmed, err := s.harmedIn(ctx, b.Regression, runs)
 	if err != nil || quantile(harmed, .9) > float64(b.Harmed) {
-		return Forecast{}, false, err
+		return f, found, err
 	}
-	if inTime, err := s.completes(ctx); err != nil || !inTime {
-		return Forecast{}, false, err
+	if onTime, err := s.onTime(ctx, runs/2); err != nil || onTime < onTimeShare {
+		return f, seen{keeps: true, onTime: onTime}, err
 	}
-	f, err := Run(ctx, plan, s.audience, o)
-	return f, err == nil && f.keeps(b) && f.Healthy.OnTime.Share >= onTimeShare, err
+	f, err = Run(ctx, plan, s.audience, o)
+	return f, seen{keeps: f.keeps(b), onTime: f.Healthy.OnTime.Share}, err
 }
 
 // advise puts the outcome of a search into words.
@@ -118,6 +138,26 @@ func (f Forecast) advise(b Budget, tried int, within bool) Advice {
 func (f Forecast) keeps(b Budget) bool {
 	at := f.of(b.Regression)
 	return at.Stopped.Share >= .9 && at.Harmed.P90 <= float64(b.Harmed)
+}
+
+// Check refuses, before anything is played, what Recommend would refuse of a budget and of what is played with it.
+func (b Budget) Check(o Options) error {
+	if err := b.validate(); err != nil {
+		return err
+	}
+	o = o.withDefaults()
+	if o.Regressions = b.among(o.Regressions); len(o.Regressions) > MaxRegressions {
+		return rollout.Error{Code: CodeInvalidOptions, Field: "regressions", Message: fmt.Sprintf("with the one of the budget there are %d regressions, more than %d; leave one out, or name the budget's among them", len(o.Regressions), MaxRegressions)}
+	}
+	return o.validate()
+}
+
+// among returns the regressions with the budget's own.
+func (b Budget) among(list []Regression) []Regression {
+	if slices.Contains(list, b.Regression) {
+		return list
+	}
+	return append([]Regression{b.Regression}, list...)
 }
 
 func (b Budget) validate() error {
@@ -202,11 +242,11 @@ func (s stage) harmedIn(ctx context.Context, r Regression, runs int) ([]float64,
 	return harmed, nil
 }
 
-// completes reports whether a harmless bundle completes on time.
-func (s stage) completes(ctx context.Context) (bool, error) {
-	plays, err := s.playAll(ctx, []Regression{{}}, Options{Runs: look / 2})
+// onTime returns the share of so many plays in which a harmless bundle completes on time.
+func (s stage) onTime(ctx context.Context, runs int) (float64, error) {
+	plays, err := s.playAll(ctx, []Regression{{}}, Options{Runs: runs})
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	return healthy(s.plan, plays[0]).OnTime.Share >= onTimeShare, nil
+	return healthy(s.plan, plays[0]).OnTime.Share, nil
 }

@@ -52,3 +52,17 @@ func TestFamilyIsSoundAndFastestFirst(t *testing.T) {
 		names[plan.Name], before = true, plan
 	}
 }
+
+// What a search would refuse is refused before anything is played.
+func TestBudgetsAreCheckedFirst(t *testing.T) {
+	var eight []Regression
+	for i := range MaxRegressions {
+		eight = append(eight, Crashes(float64(i+2)))
+	}
+	if err := (Budget{Regression: Crashes(50)}).Check(Options{Regressions: eight}); rollout.CodeOf(err) != CodeInvalidOptions {
+		t.Errorf("nine regressions: %v", err)
+	}
+	if err := (Budget{Regression: Crashes(5)}).Check(Options{Regressions: eight}); err != nil {
+		t.Errorf("the budget's among eight: %v", err)
+	}
+}
