@@ -54,7 +54,9 @@ type backtestReport struct {
 	App      string            `json:"app"`
 	Rollout  admin.RolloutView `json:"rollout"` // as it is now
 	PlanName string            `json:"plan_name"`
-	Happened []rollout.Event   `json:"happened"` // the rollout's part of the audit log, oldest first
+	// PhaseName is that of the plan's phase at the end.
+	PhaseName string          `json:"phase_name"`
+	Happened  []rollout.Event `json:"happened"` // the rollout's part of the audit log, oldest first
 }
 
 func (c *connection) backtest(cmd *cobra.Command, args []string, plan string) (out backtestReport, err error) {
@@ -80,6 +82,7 @@ func (c *connection) backtest(cmd *cobra.Command, args []string, plan string) (o
 		return out, err
 	}
 	out.BacktestResult = walk.Result()
+	out.PhaseName = rollout.Resolve(walked).Phases[out.Phase].Name
 	return out, nil
 }
 
@@ -178,12 +181,15 @@ func (r backtestReport) scenes() (all []scene) {
 // sum is the outcome in a sentence.
 func (r backtestReport) sum() string {
 	text := fmt.Sprintf("With the plan %s the bundle would be %s", r.PlanName, inWords(r.State))
+	if r.Waiting != "" {
+		text += " and waiting for a person"
+	}
 	if r.State.Live() {
-		text += fmt.Sprintf(" in phase %d (%s %%) when the recording ends", r.Phase+1, r.Percent)
+		text += fmt.Sprintf(" in phase %d (%s) when the recording ends", r.Phase+1, r.PhaseName)
 	} else if n := len(r.Plan); n > 0 {
 		text += " " + short(rollout.Duration(r.Plan[n-1].At.Sub(r.From))) + " after the first verdict"
 	}
-	return text + fmt.Sprintf(", with %d candidate devices counted; really it is %s.", r.Devices, inWords(r.Rollout.State))
+	return text + fmt.Sprintf("; by then the recording counts %d candidate devices. Really it is %s.", r.Devices, inWords(r.Rollout.State))
 }
 
 // mark is a sign on a lane.

@@ -97,6 +97,15 @@ func (e *apiError) Error() string {
 	return text
 }
 
+// asAnswered returns a refusal of the server's own reader, used here, as the server would have answered it.
+func asAnswered(err error) error {
+	var refused *admin.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	return &apiError{Code: refused.Code, Message: refused.Message, Details: refused.Details}
+}
+
 func located(p admin.Problem) string {
 	if p.Path == "" {
 		return p.Message

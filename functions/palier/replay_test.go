@@ -124,7 +124,7 @@ func TestBacktestTellsBothStories(t *testing.T) {
 	strict := filepath.Join(t.TempDir(), "strict.yaml")
 	must(t, os.WriteFile(strict, []byte("on_timeout: promote\nphases: [{percent: 50, hold: {min: 2h, max: 4h}}]\n"), 0o600))
 	r.tells(exitOK, []string{"backtest", shop, "1.1.0", "--plan", strict}, "plan strict on what was recorded of 1.1.0", "36 verdicts in 5h", "◀",
-		"rollback, after 100 candidate devices", "would be rolled back", "really it is running", "start by admin-")
+		"rollback, after 100 candidate devices", "would be rolled back", "Really it is", "start by admin-")
 	blind := "on_timeout: promote\nphases: [{percent: 20, hold: {min: 2h, max: 4h}}, {percent: 100, hold: {min: 2h, max: 9h}}]\ngates:\n"
 	for _, info := range rollout.AllMetrics() {
 		blind += "  - {metric: " + string(info.Metric) + ", off: true}\n"
@@ -136,7 +136,7 @@ func TestBacktestTellsBothStories(t *testing.T) {
 	if report.State != rollout.Running || report.BacktestResult.Phase != 1 || len(report.Plan) != 1 || len(report.Notes) != 2 || report.PlanName != "lax" {
 		t.Errorf("%+v", report)
 	}
-	r.tells(exitOK, []string{"backtest", shop, "1.1.0", "--plan", lax}, "the plan is behind, at 20 %", "the plan is ahead, at 100 %", "in phase 2 (100 %) when the recording ends")
+	r.tells(exitOK, []string{"backtest", shop, "1.1.0", "--plan", lax}, "the plan is behind, at 20 %", "the plan is ahead, at 100 %", "in phase 2 (everyone) when the recording ends")
 	r.refused(exitRefused, "not_found", "", "backtest", shop, "1.1.0", "--plan", "none")
 	r.refused(exitUsage, "required flag", "", "backtest", shop, "1.1.0")
 	must(t, os.WriteFile(lax, []byte("phases: []\n"), 0o600))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -91,14 +92,20 @@ devices, in nine plays of ten, when a bundle has five times as many crashes.`,
 	f.StringVar(&q.budget, "budget", "", "recommend a plan for this harm, such as 20@5x: devices, and how many times worse")
 	f.IntVar(&q.runs, "runs", forecast.DefaultRuns, "plays of each bundle")
 	f.Uint64Var(&q.seed, "seed", 0, "the same seed gives the same forecast")
-	f.StringVar(&q.svgFile, "svg", "", "draw the forecast into this file")
-	f.StringVar(&q.pngFile, "png", "", "the same, as an image of pixels")
+	f.StringVar(&q.svgFile, "svg", "", "draw the forecast into this file, as SVG")
+	f.StringVar(&q.pngFile, "png", "", "draw the forecast into this file, as PNG")
+	f.Lookup("ratios").DefValue = "2,5,10"
 	offer(cmd, "plan", c.completePlan)
 	return cmd
 }
 
 // simulate gathers what the plays need, from the server where an app is named, and plays.
 func (c *connection) simulate(cmd *cobra.Command, args []string, q question) (admin.ForecastView, error) {
+	for flag, is := range map[string]bool{"runs": q.runs == 0, "devices": q.devices == 0, "sessions": q.sessions == 0} {
+		if is && cmd.Flags().Changed(flag) { // zero stands for what is not said
+			return admin.ForecastView{}, usageError{fmt.Errorf("--%s 0: want a number above 0, or leave it out", flag)}
+		}
+	}
 	given, err := q.audience()
 	if err != nil {
 		return admin.ForecastView{}, err
@@ -168,11 +175,11 @@ func readPlan(argument string) (name string, plan rollout.Plan, err error) {
 	if !inline {
 		return argument, plan, nil
 	}
-	if err := json.Unmarshal(text, &plan); err != nil {
-		return "", plan, usageError{fmt.Errorf("the plan in %s: %w", argument, err)}
+	if plan, err = admin.ReadPlan(text); err != nil {
+		return "", plan, usageError{fmt.Errorf("the plan in %s: %w", argument, asAnswered(err))}
 	}
 	if plan.Name == "" {
-		plan.Name = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(argument[strings.LastIndexByte(argument, '/')+1:], ".yaml"), ".yml"), ".json")
+		plan.Name = strings.TrimSuffix(filepath.Base(argument), filepath.Ext(argument))
 	}
 	return "", plan, nil
 }

@@ -98,7 +98,7 @@ func printHarmful(w io.Writer, harmful []forecast.Caught) {
 	if len(harmful) == 0 {
 		return
 	}
-	const row = "  %-18s %-22s %-11s %-13s %s\n"
+	const row = "  %-18s %-23s %-12s %-11s %s\n"
 	fmt.Fprintln(w, "\na harmful bundle")
 	fmt.Fprintf(w, row, "", "is stopped in", "after", "has harmed", "of exposed")
 	count := func(s forecast.Spread) string { return fmt.Sprintf("%.0f (%.0f)", s.Median, s.P90) }
@@ -135,7 +135,7 @@ func printMargins(w io.Writer, choices []forecast.Choice) {
 		fmt.Fprintln(w, wrap(fmt.Sprintf("  %-9s %s", clip(phase.Name, 9), strings.Join(parts, ", ")), 12))
 	}
 	if uncertain {
-		fmt.Fprintln(w, "  * cannot be certified in time: the phase will pass by time")
+		fmt.Fprintln(w, "  * cannot be certified by the phase's longest time: then on_timeout decides")
 	}
 }
 

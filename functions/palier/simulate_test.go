@@ -80,6 +80,10 @@ func TestSimulateForScripts(t *testing.T) {
 }
 
 func TestSimulateRefusals(t *testing.T) {
+	misspelt := filepath.Join(t.TempDir(), "misspelt.yaml")
+	if err := os.WriteFile(misspelt, []byte("phases: [{percnt: 10, hold: {min: 24h}}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		code int
@@ -92,7 +96,9 @@ func TestSimulateRefusals(t *testing.T) {
 		{[]string{"--budget", "20@1x"}, exitUsage, "above 1"},
 		{[]string{"--plan", "bold"}, exitUsage, "without an app there are only"},
 		{[]string{"--plan", "missing.yaml"}, exitFailed, "reading the plan"},
+		{[]string{"--plan", misspelt}, exitUsage, "did you mean percent?"},
 		{[]string{"--devices", "-1"}, exitUsage, "devices"},
+		{[]string{"--devices", "0"}, exitUsage, "above 0"},
 		{[]string{"--metric", "adoption"}, exitUsage, "good events"},
 		{[]string{"--ratios", "0.5"}, exitUsage, "above 1"},
 		{[]string{"a", "b"}, exitUsage, "APP or nothing"},

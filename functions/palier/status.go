@@ -151,6 +151,7 @@ func printEvidence(w io.Writer, m admin.MetricsView) {
 			fmt.Fprintf(w, row, e.Metric, state(e), fmt.Sprint(e.Candidate), control(e), estimate(e), bounds(e), harmBar, safeBar)
 		}
 		fmt.Fprintln(w, "ratio 1: like control, more: worse; %: rate of failure, ≤ limit; full bar: shown")
+		fmt.Fprintln(w, "safe: within the margin of the plan, at its beta; bounds are for its alpha")
 		for _, note := range footnotes(known) {
 			fmt.Fprintln(w, wrap(note, 2))
 		}

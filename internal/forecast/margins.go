@@ -299,7 +299,7 @@ func (c choice) explain(plan rollout.Plan, phase int, known bool) Choice {
 	case out.Certifies:
 		out.Sentence = fmt.Sprintf("%s in phase %s: %s, which a harmless bundle is shown to be within in %d of %d plays", c.metric, out.Name, margin, out.Plays.Times, out.Plays.Of)
 	default:
-		out.Sentence = fmt.Sprintf("%s in phase %s: %s, which cannot be certified in time; the phase will pass by time", c.metric, out.Name, margin)
+		out.Sentence = fmt.Sprintf("%s in phase %s: %s, which cannot be certified in time; at the longest time the plan's on_timeout decides", c.metric, out.Name, margin)
 	}
 	return out
 }

@@ -38,10 +38,11 @@ type BacktestResult struct {
 	State    rollout.RolloutState `json:"state"`       // of the plan at the end
 	Phase    int                  `json:"phase"`
 	Percent  rollout.Percent      `json:"percent"`
-	Devices  int64                `json:"devices"`  // that had entered as candidates when the plan ended, or by To
-	Plan     []Step               `json:"plan"`     // what the plan would have done
-	Recorded []Step               `json:"recorded"` // what the judge did
-	Notes    []Note               `json:"notes"`    // in the order of time
+	Waiting  string               `json:"waiting,omitempty"` // code of the verdict for which a person is asked
+	Devices  int64                `json:"devices"`           // that had entered as candidates when the plan ended, or by To
+	Plan     []Step               `json:"plan"`              // what the plan would have done
+	Recorded []Step               `json:"recorded"`          // what the judge did
+	Notes    []Note               `json:"notes"`             // in the order of time
 }
 
 // Step is something that was done, or would have been.
@@ -97,6 +98,9 @@ func (b *Backtest) Read(r store.VerdictRecord) error {
 func (b *Backtest) Result() BacktestResult {
 	r := b.result
 	r.Phase, r.Percent = min(b.phase, len(b.plan.Phases)-1), rollout.EffectivePercent(b.plan, b.phase)
+	if r.State == rollout.Running {
+		r.Waiting = b.waiting
+	}
 	if r.State == rollout.Completed {
 		r.Percent = rollout.Everyone
 	}
