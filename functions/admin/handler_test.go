@@ -22,6 +22,7 @@ import (
 
 	"github.com/palier-ota/palier/internal/admin"
 	"github.com/palier-ota/palier/internal/apigateway"
+	"github.com/palier-ota/palier/internal/apigateway/gatewaytest"
 	"github.com/palier-ota/palier/internal/relay"
 	"github.com/palier-ota/palier/internal/store"
 	storesqlite "github.com/palier-ota/palier/internal/store/sqlite"
@@ -89,23 +90,9 @@ func (w *world) process(first *[sha256.Size]byte) *handler {
 
 func (w *world) ask(h *handler, method, path, token, body string) events.APIGatewayV2HTTPResponse {
 	w.t.Helper()
-	event, err := json.Marshal(events.APIGatewayV2HTTPRequest{
-		Version: "2.0", RawPath: path, Body: body,
-		Headers:        map[string]string{"authorization": "Bearer " + token, "content-type": "application/json"},
-		RequestContext: events.APIGatewayV2HTTPRequestContext{HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: method, SourceIP: "203.0.113.7"}},
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	answer, err := h.Invoke(w.t.Context(), event)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var a events.APIGatewayV2HTTPResponse
-	if err := json.Unmarshal(answer, &a); err != nil {
-		w.t.Fatal(err)
-	}
-	return a
+	r := gatewaytest.Request(method, path, body)
+	r.Headers["authorization"], r.Headers["content-type"] = "Bearer "+token, "application/json"
+	return gatewaytest.Invoke(w.t, h, r)
 }
 
 // whoami demands a status of the call that every token may make.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"github.com/palier-ota/palier/internal/apigateway/gatewaytest"
 	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/device/devicetest"
 	"github.com/palier-ota/palier/internal/device/onlambda"
@@ -68,22 +68,7 @@ func newFunction(t *testing.T) (*onlambda.Handler, *full) {
 
 func ask(t *testing.T, h *onlambda.Handler, method, path, body string) events.APIGatewayV2HTTPResponse {
 	t.Helper()
-	event, err := json.Marshal(events.APIGatewayV2HTTPRequest{
-		Version: "2.0", RawPath: path, Body: body,
-		RequestContext: events.APIGatewayV2HTTPRequestContext{HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: method}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := h.Invoke(t.Context(), event)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var a events.APIGatewayV2HTTPResponse
-	if err := json.Unmarshal(answer, &a); err != nil {
-		t.Fatal(err)
-	}
-	return a
+	return gatewaytest.Invoke(t, h, gatewaytest.Request(method, path, body))
 }
 
 const (

@@ -382,6 +382,16 @@ func exampleLook() look {
 	}}
 }
 
+// checkWidth holds that no line is longer than a terminal's.
+func checkWidth(t *testing.T, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > statusWidth {
+			t.Errorf("longer than %d: %s", statusWidth, line)
+		}
+	}
+}
+
 func TestStatus(t *testing.T) {
 	var out bytes.Buffer
 	printStatus(&out, exampleLook())
@@ -396,11 +406,7 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}
 	}
-	for line := range strings.Lines(out.String()) {
-		if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > statusWidth {
-			t.Errorf("longer than %d: %s", statusWidth, line)
-		}
-	}
+	checkWidth(t, out.String())
 }
 
 // TestStatusByState checks what is said only of some rollouts.

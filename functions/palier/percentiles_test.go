@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -52,11 +51,7 @@ func TestStatusShowsWhatWasMeasured(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}
 	}
-	for line := range strings.Lines(out.String()) {
-		if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > statusWidth {
-			t.Errorf("longer than %d: %s", statusWidth, line)
-		}
-	}
+	checkWidth(t, out.String())
 }
 
 // TestStatusKeepsQuietOfWhatWasNotMeasured: without data there is no table and no footnote.

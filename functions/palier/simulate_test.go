@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/palier-ota/palier/internal/admin"
 )
@@ -46,11 +45,7 @@ func TestSimulateNeedsNoServer(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, r.out)
 		}
 	}
-	for line := range strings.Lines(r.out) {
-		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > statusWidth {
-			t.Errorf("%d columns: %s", n, line)
-		}
-	}
+	checkWidth(t, r.out)
 	if text, err := os.ReadFile(svg); err != nil || !strings.Contains(string(text), "30× crash") {
 		t.Errorf("the drawing: %v", err)
 	}

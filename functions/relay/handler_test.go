@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -20,6 +19,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/palier-ota/palier/internal/apigateway"
+	"github.com/palier-ota/palier/internal/apigateway/gatewaytest"
 	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/relay"
 	"github.com/palier-ota/palier/internal/rollout"
@@ -69,24 +69,9 @@ func configured(t *testing.T) (relay.Config, *streamsqlite.Stream) {
 // ask sends the handler an event as API Gateway does.
 func ask(t *testing.T, h *handler, method, path, body string, headers map[string]string) events.APIGatewayV2HTTPResponse {
 	t.Helper()
-	event, err := json.Marshal(events.APIGatewayV2HTTPRequest{
-		Version: "2.0", RawPath: path, Body: body, Headers: headers,
-		RequestContext: events.APIGatewayV2HTTPRequestContext{
-			Stage: "$default", HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: method, Path: path, SourceIP: "203.0.113.7"},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := h.Invoke(t.Context(), event)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var a events.APIGatewayV2HTTPResponse
-	if err := json.Unmarshal(answer, &a); err != nil {
-		t.Fatalf("%q: %v", answer, err)
-	}
-	return a
+	r := gatewaytest.Request(method, path, body)
+	r.Headers = headers
+	return gatewaytest.Invoke(t, h, r)
 }
 
 // TestSameAnswersAsOverHTTP asks a function and a server on the same store.

@@ -2,15 +2,13 @@ package main
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
-
+	"github.com/palier-ota/palier/internal/apigateway/gatewaytest"
 	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/device/devicetest"
 	"github.com/palier-ota/palier/internal/device/onlambda"
@@ -62,21 +60,7 @@ func TestAnswersOnlyWhatItIsFor(t *testing.T) {
 		{"POST", device.PathStats, 404, ""},
 		{"POST", device.PathTelemetry, 404, ""},
 	} {
-		event, err := json.Marshal(events.APIGatewayV2HTTPRequest{
-			Version: "2.0", RawPath: c.path, Body: body,
-			RequestContext: events.APIGatewayV2HTTPRequestContext{HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: c.method}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer, err := h.Invoke(t.Context(), event)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var a events.APIGatewayV2HTTPResponse
-		if err := json.Unmarshal(answer, &a); err != nil {
-			t.Fatal(err)
-		}
+		a := gatewaytest.Invoke(t, h, gatewaytest.Request(c.method, c.path, body))
 		if a.StatusCode != c.status || c.answer != "" && a.Body != c.answer {
 			t.Errorf("%s %s: %d %s", c.method, c.path, a.StatusCode, a.Body)
 		}

@@ -34,7 +34,9 @@ func readBody[T any](contentType string, body []byte) (T, error) {
 
 // ReadPlan reads a plan as JSON. It refuses, with an *Error, what a start would refuse of its shape: unknown fields, and numbers
 // where text belongs.
-func ReadPlan(text []byte) (rollout.Plan, error) { return readBody[rollout.Plan]("application/json", text) }
+func ReadPlan(text []byte) (rollout.Plan, error) {
+	return readBody[rollout.Plan]("application/json", text)
+}
 
 // PlanRef is a plan given by its name or as a whole.
 type PlanRef struct {

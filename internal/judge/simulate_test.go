@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"gonum.org/v1/gonum/mathext"
 )
 
 // bettor is an e-process kept up to date event by event: the plain twin of process.logE, and what makes thousands of
@@ -92,25 +94,7 @@ func quantile(values []float64, q float64) float64 {
 
 // clopperPearson returns the exact upper 99 % bound of a proportion of which k of n were seen.
 func clopperPearson(k, n int) float64 {
-	atMost := func(p float64) float64 { // P(X ≤ k), X ~ binomial(n, p)
-		sum := 0.0
-		for i := range k + 1 {
-			choose, _ := math.Lgamma(float64(n + 1))
-			in, _ := math.Lgamma(float64(i + 1))
-			out, _ := math.Lgamma(float64(n - i + 1))
-			sum += math.Exp(choose - in - out + float64(i)*math.Log(p) + float64(n-i)*math.Log1p(-p))
-		}
-		return sum
-	}
-	low, high := float64(k)/float64(n), 1.0
-	for range 50 {
-		if mid := (low + high) / 2; atMost(mid) > .01 {
-			low = mid
-		} else {
-			high = mid
-		}
-	}
-	return high
+	return mathext.InvRegIncBeta(float64(k+1), float64(n-k), .99)
 }
 
 func TestClopperPearson(t *testing.T) {

@@ -5,12 +5,14 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"gonum.org/v1/gonum/mathext"
 )
 
-// seeded returns the randomness of one run of what is named.
 // source is the randomness of one run.
 type source = *rand.Rand
 
+// seeded returns the randomness of one run of what is named.
 func seeded(seed uint64, name string, run int) *rand.Rand {
 	h := fnv.New64a()
 	h.Write([]byte(name)) // a hash never fails
@@ -23,26 +25,15 @@ func clopperPearson(k, n int) float64 {
 	if n == 0 || k >= n {
 		return 1
 	}
-	low, high := float64(k)/float64(n), 1.0
-	for range 60 {
-		if mid := (low + high) / 2; binomialAtMost(k, n, mid) > .01 {
-			low = mid
-		} else {
-			high = mid
-		}
-	}
-	return high
+	return mathext.InvRegIncBeta(float64(k+1), float64(n-k), .99)
 }
 
 // binomialAtMost is P(X ≤ k) of X ~ binomial(n, p).
 func binomialAtMost(k, n int, p float64) float64 {
-	logFactorial := func(m int) float64 { l, _ := math.Lgamma(float64(m) + 1); return l }
-	sum := 0.0
-	for i := range k + 1 {
-		choose := logFactorial(n) - logFactorial(i) - logFactorial(n-i)
-		sum += math.Exp(choose + float64(i)*math.Log(p) + float64(n-i)*math.Log1p(-p))
+	if k >= n {
+		return 1
 	}
-	return sum
+	return 1 - mathext.RegIncBeta(float64(k+1), float64(n-k), p)
 }
 
 // quantile returns the q-quantile of values, which it leaves as they are; NaN of none.

@@ -1,8 +1,6 @@
 package onlambda_test
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +8,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"github.com/palier-ota/palier/internal/apigateway/gatewaytest"
 	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/device/onlambda"
 )
@@ -53,31 +52,12 @@ func TestClientIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// invoke asks the handler as API Gateway does, and decodes the body as it does.
+// invoke asks the handler as API Gateway does.
 func invoke(t *testing.T, h *onlambda.Handler, r *http.Request) events.APIGatewayV2HTTPResponse {
 	t.Helper()
-	e := request(r.Method, r.URL.Path, "", "")
+	e := gatewaytest.Request(r.Method, r.URL.Path, "")
 	for name := range r.Header {
 		e.Headers[name] = r.Header.Get(name)
 	}
-	event, err := json.Marshal(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := h.Invoke(t.Context(), event)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var a events.APIGatewayV2HTTPResponse
-	if err := json.Unmarshal(answer, &a); err != nil {
-		t.Fatal(err)
-	}
-	if a.IsBase64Encoded {
-		body, err := base64.StdEncoding.DecodeString(a.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a.Body = string(body)
-	}
-	return a
+	return gatewaytest.Invoke(t, h, e)
 }

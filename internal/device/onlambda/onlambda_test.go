@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/palier-ota/palier/internal/apigateway"
+	"github.com/palier-ota/palier/internal/apigateway/gatewaytest"
 	"github.com/palier-ota/palier/internal/device"
 	"github.com/palier-ota/palier/internal/device/devicetest"
 	"github.com/palier-ota/palier/internal/device/onlambda"
@@ -64,29 +65,15 @@ func newHandler(t *testing.T) (*onlambda.Handler, store.Store, *streamsqlite.Str
 
 // request is an event as API Gateway sends it.
 func request(method, path, query, body string) events.APIGatewayV2HTTPRequest {
-	return events.APIGatewayV2HTTPRequest{
-		Version: "2.0", RawPath: path, RawQueryString: query, Body: body, Headers: map[string]string{"content-type": "application/json"},
-		RequestContext: events.APIGatewayV2HTTPRequestContext{
-			Stage: "$default", HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: method, Path: path, SourceIP: "203.0.113.7"},
-		},
-	}
+	r := gatewaytest.Request(method, path, body)
+	r.RawQueryString, r.Headers["content-type"] = query, "application/json"
+	return r
 }
 
-// ask invokes the handler and decodes what it answers, which must be JSON in plain text.
+// ask invokes the handler, whose answer must be JSON in plain text.
 func ask(t *testing.T, h *onlambda.Handler, r events.APIGatewayV2HTTPRequest) events.APIGatewayV2HTTPResponse {
 	t.Helper()
-	event, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := h.Invoke(t.Context(), event)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var a events.APIGatewayV2HTTPResponse
-	if err := json.Unmarshal(answer, &a); err != nil {
-		t.Fatalf("%q: %v", answer, err)
-	}
+	a := gatewaytest.Invoke(t, h, r)
 	if a.IsBase64Encoded || a.Headers["Content-Type"] != "application/json" || !json.Valid([]byte(a.Body)) {
 		t.Errorf("%+v", a)
 	}
